@@ -1,0 +1,184 @@
+"""The messages that cross Headrace's sockets, as frozen models with one line each for every field.
+
+Control messages are one msgpack frame. `TRANSITIONS` and `BATCH` are several frames; see `proto/README.md`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from headrace_proto import SCHEMA_VERSION, codec
+from headrace_proto.errors import WireError
+from headrace_proto.specification import RunSpecification
+
+SESSION_BYTES = 16
+PROGRESS_TOPIC = b"PROGRESS"
+WEIGHTS_TOPIC = b"WEIGHTS"
+
+Session = bytes
+
+
+class Message(BaseModel):
+    """Base of all messages: unknown fields and wrong types are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    kind: ClassVar[str]
+
+    def encode(self) -> bytes:
+        """The msgpack map of the fields, with `schema` and `kind`."""
+        return codec.encode({"schema": SCHEMA_VERSION, "kind": self.kind, **self.model_dump()})
+
+
+MessageT = TypeVar("MessageT", bound=Message)
+
+
+class Join(Message):
+    """Actor to gate: take me in. The session, 16 random bytes, is the routing id of the actor's DEALER."""
+
+    kind: ClassVar[str] = "JOIN"
+    host: str = Field(max_length=255)
+
+
+class Welcome(Message):
+    """Gate to actor: who you are and everything you need to play."""
+
+    kind: ClassVar[str] = "WELCOME"
+    actor: int = Field(ge=0)
+    life: int = Field(ge=0)
+    lease_seconds: float = Field(gt=0)
+    transitions_address: str = Field(max_length=255)
+    weights_address: str = Field(max_length=255)
+    run: RunSpecification
+
+
+class CreditRequest(Message):
+    """Actor to gate: I want `count` transitions as my credit number `credit`. Repeated until it is granted."""
+
+    kind: ClassVar[str] = "CREDIT"
+    credit: int = Field(ge=1)
+    count: int = Field(ge=1)
+    finished: int = Field(ge=0)
+
+
+class CreditGrant(Message):
+    """Gate to actor: generate up to `count` transitions, with weights at least this new."""
+
+    kind: ClassVar[str] = "CREDIT"
+    credit: int = Field(ge=1)
+    count: int = Field(ge=1)
+    generation: int = Field(ge=0)
+    weights_version: int = Field(ge=0)
+
+
+class ActorHeartbeat(Message):
+    """Actor to gate: I live. `finished` is the highest credit that I will send nothing more for."""
+
+    kind: ClassVar[str] = "HEARTBEAT"
+    finished: int = Field(ge=0)
+    env_steps: int = Field(ge=0)
+    waiting_for: str = Field(max_length=64)
+
+
+class GateHeartbeat(Message):
+    """Gate to actor: I know you. `waiting_for` says what the gate itself waits for, empty if nothing."""
+
+    kind: ClassVar[str] = "HEARTBEAT"
+    waiting_for: str = Field(max_length=64)
+
+
+class Leave(Message):
+    """Either way: this session ends. An actor that gets `unknown` joins again; `finished` and `schema` are final."""
+
+    kind: ClassVar[str] = "LEAVE"
+    code: Literal["goodbye", "unknown", "finished", "schema", "not_ready"]
+    reason: str = Field(max_length=1000)
+
+
+class RolloutHeader(Message):
+    """First frame of TRANSITIONS: all that the gate needs to know of a rollout.
+
+    `part` counts the rollouts sent against one credit, from 0; `final` marks the last, and what the credit has left
+    over goes back.
+    """
+
+    kind: ClassVar[str] = "TRANSITIONS"
+    session: Session = Field(min_length=SESSION_BYTES, max_length=SESSION_BYTES)
+    actor: int = Field(ge=0)
+    credit: int = Field(ge=1)
+    part: int = Field(ge=0)
+    final: bool
+    count: int = Field(ge=0)
+    generation: int = Field(ge=0)
+    weights_version: int = Field(ge=0)
+
+
+class BatchHeader(Message):
+    """First frame of BATCH: `rollouts` pairs of frames follow. With no rollouts it greets a new learner."""
+
+    kind: ClassVar[str] = "BATCH"
+    learner: Session = Field(min_length=SESSION_BYTES, max_length=SESSION_BYTES)
+    generation: int = Field(ge=0)
+    batch: int = Field(ge=0)
+    rollouts: int = Field(ge=0)
+    count: int = Field(ge=0)
+    version: int = Field(ge=0)
+    capacity: int = Field(ge=1)
+    straggler_updates: int = Field(ge=1)
+
+
+class Progress(Message):
+    """Learner to gate: how far it is. Cumulative, so that a lost one is made good by the next.
+
+    `trained_batch` is the highest batch number that the learner is done with; batches are trained in order.
+    `rejected` counts the transitions of this learner's batches that it refused, by reason.
+    """
+
+    kind: ClassVar[str] = "PROGRESS"
+    learner: Session = Field(min_length=SESSION_BYTES, max_length=SESSION_BYTES)
+    generation: int = Field(ge=0)
+    version: int = Field(ge=0)
+    published_version: int = Field(ge=0)
+    env_steps: int = Field(ge=0)
+    trained_batch: int = Field(ge=0)
+    rejected: dict[str, int] = Field(max_length=32)
+    run: RunSpecification
+    waiting_for: str = Field(max_length=64)
+    finished: bool
+
+
+def decode_kind(data: bytes) -> tuple[str, dict[str, Any]]:
+    """Kind and fields of a message; raises WireError("schema") for another schema version, "malformed" otherwise."""
+    fields = codec.decode(data)
+    if not isinstance(fields, dict):
+        raise WireError("malformed", "a message is a map")
+    schema = fields.pop("schema", None)
+    if schema != SCHEMA_VERSION:
+        raise WireError(
+            "schema",
+            f"the peer speaks schema version {schema!r}, this side {SCHEMA_VERSION}: run the same release of both",
+        )
+    kind = fields.pop("kind", None)
+    if not isinstance(kind, str):
+        raise WireError("malformed", "a message names its kind")
+    return kind, fields
+
+
+def parse(model: type[MessageT], fields: dict[str, Any]) -> MessageT:
+    """Validate the fields of a message; raises WireError("malformed")."""
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise WireError("malformed", f"{model.kind} field {where}: {first['msg']}") from error
+
+
+def decode(model: type[MessageT], data: bytes) -> MessageT:
+    """Decode a message whose kind is known; raises WireError."""
+    kind, fields = decode_kind(data)
+    if kind != model.kind:
+        raise WireError("malformed", f"expected {model.kind}, got {kind!r}")
+    return parse(model, fields)

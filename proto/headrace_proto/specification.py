@@ -1,0 +1,47 @@
+"""What an actor must know to play for a run: sent by the learner to the gate, and by the gate to every actor."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+ExplorationKind = Literal["paper", "round-robin", "ape-x"]
+NetworkName = Literal["dqn-2013", "dqn-2015", "mlp"]
+
+
+class RunSpecification(BaseModel):
+    """The run as an actor sees it: game, preprocessing, exploration, network and the shape of a rollout."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    game: str = Field(max_length=200)
+    seed: int
+    environments_per_actor: int = Field(ge=1, le=1024)
+    rollout_length: int = Field(ge=1, le=1024)
+    n_step: int = Field(ge=1, le=1024)
+    batch_size: int = Field(ge=1)
+    network: NetworkName
+    frame_shape: list[int]
+    frame_dtype: Literal["|u1", "<f4"]
+    frame_stack: int = Field(ge=1, le=16)
+    actions: int = Field(ge=2, le=1024)
+    frame_skip: int = Field(ge=1)
+    noop_max: int = Field(ge=0)
+    fire_on_reset: bool
+    life_loss_terminal: bool
+    sticky_action_probability: float = Field(ge=0, le=1)
+    max_episode_frames: int = Field(ge=1)
+    reward_clip: float = Field(ge=0)
+    exploration: ExplorationKind
+    epsilon_decay_steps: int = Field(ge=0)
+
+    @property
+    def credit_per_round(self) -> int:
+        """Transitions that an actor asks credit for at once: one rollout from each of its environments."""
+        return self.environments_per_actor * self.rollout_length
+
+    @property
+    def state_shape(self) -> tuple[int, ...]:
+        """Shape of one state as the network takes it, the frame stack first: (4, 84, 84) for Atari."""
+        return (self.frame_stack, *self.frame_shape)
