@@ -116,9 +116,13 @@ class RolloutHeader(Message):
 
 
 class BatchHeader(Message):
-    """First frame of BATCH: `rollouts` pairs of frames follow. With no rollouts it greets a new learner."""
+    """First frame of BATCH: `rollouts` pairs of frames follow. With no rollouts it greets a learner or a new gate's.
+
+    `gate` is the gate process, 16 random bytes. Once greeted by a gate, a learner drops what another gate had sent.
+    """
 
     kind: ClassVar[str] = "BATCH"
+    gate: Session = Field(min_length=SESSION_BYTES, max_length=SESSION_BYTES)
     learner: Session = Field(min_length=SESSION_BYTES, max_length=SESSION_BYTES)
     generation: int = Field(ge=0)
     batch: int = Field(ge=0)
@@ -132,17 +136,21 @@ class BatchHeader(Message):
 class Progress(Message):
     """Learner to gate: how far it is. Cumulative, so that a lost one is made good by the next.
 
-    `trained_batch` is the highest batch number that the learner is done with; batches are trained in order.
-    `rejected` counts the transitions of this learner's batches that it refused, by reason.
+    `gate` is the gate that greeted it last, zeros before any did. `received_batch` is the highest batch number that
+    came from a gate, `trained_batch` the highest that the learner is done with; batches are trained in order.
+    `trained` and `rejected` count this learner's transitions since its start: trained, and refused by reason.
     """
 
     kind: ClassVar[str] = "PROGRESS"
     learner: Session = Field(min_length=SESSION_BYTES, max_length=SESSION_BYTES)
+    gate: Session = Field(min_length=SESSION_BYTES, max_length=SESSION_BYTES)
     generation: int = Field(ge=0)
     version: int = Field(ge=0)
     published_version: int = Field(ge=0)
     env_steps: int = Field(ge=0)
+    received_batch: int = Field(ge=0)
     trained_batch: int = Field(ge=0)
+    trained: int = Field(ge=0)
     rejected: dict[str, int] = Field(max_length=32)
     run: RunSpecification
     waiting_for: str = Field(max_length=64)

@@ -89,7 +89,8 @@ def _check(rollout: Rollout, run: RunSpecification, count: int) -> None:
     if ((rollout.actions < 0) | (rollout.actions >= run.actions)).any():
         raise WireError("malformed", f"an action is outside 0..{run.actions - 1}")
     for name in ("rewards", "behaviour_probabilities", "frames"):
-        if not np.isfinite(getattr(rollout, name)).all():
+        array = getattr(rollout, name)
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise WireError("not_finite", f"{name} has a number that is not finite")
 
 
