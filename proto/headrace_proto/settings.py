@@ -65,7 +65,7 @@ class GateLimits(Settings):
         32, ge=1, description="Updates trained while a credit is out, after which it is taken back."
     )
     lease_seconds: float = Field(
-        10.0, ge=0.2, le=3600, description="An actor silent for so long is gone and its credits return."
+        10.0, ge=1, le=3600, description="An actor silent for so long is gone and its credits return."
     )
 
 

@@ -1,0 +1,288 @@
+"""The gate itself: what it does on each message. Pure: messages and time come in, messages to send go out.
+
+The socket loop around it is `service.py`. Whoever calls must write `state()` to the journal before sending `outbox`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from headrace_gate.learner_account import LearnerAccount, SentBatch
+from headrace_gate.ledger import CreditLedger
+from headrace_gate.rollout_queue import Payload, QueuedRollout, RolloutQueue
+from headrace_gate.roster import Roster, Seat
+from headrace_proto import messages, rollouts
+from headrace_proto.errors import WireError
+from headrace_proto.messages import (
+    ActorHeartbeat,
+    BatchHeader,
+    CreditGrant,
+    CreditRequest,
+    GateHeartbeat,
+    Leave,
+    Message,
+    Progress,
+    RolloutHeader,
+    Session,
+    Welcome,
+)
+from headrace_proto.specification import RunSpecification
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the gate bounds, and how long it waits."""
+
+    capacity: int
+    straggler_updates: int
+    lease_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where actors push rollouts and hear weights, as told in WELCOME."""
+
+    transitions: str
+    weights: str
+
+
+@dataclass(slots=True)
+class Outbox:
+    """Messages to send once the journal is written."""
+
+    to_actors: list[tuple[Session, Message]] = field(default_factory=list)
+    to_learner: list[tuple[BatchHeader, SentBatch | None]] = field(default_factory=list)
+
+
+class Gate:
+    """Credits, queue and batches of one run."""
+
+    def __init__(self, identity: Session, limits: Limits, addresses: Addresses) -> None:
+        self.identity = identity
+        self.limits = limits
+        self.ledger = CreditLedger(limits.capacity)
+        self.queue = RolloutQueue(limits.capacity)
+        self.roster = Roster(limits.lease_seconds)
+        self.learner = LearnerAccount(identity)
+        self.outbox = Outbox()
+        self.waits: list[float] = []
+        self._addresses = addresses
+
+    @property
+    def run(self) -> RunSpecification | None:
+        """The run as the learner last described it."""
+        return None if self.learner.progress is None else self.learner.progress.run
+
+    @property
+    def waiting_for(self) -> str:
+        """What keeps transitions from flowing, empty if nothing does."""
+        if self.learner.progress is None:
+            return "learner"
+        if not self.learner.is_greeted:
+            return "learner's answer"
+        if self.learner.is_finished:
+            return "a learner with steps left"
+        if not self.roster.seats:
+            return "actors"
+        return ""
+
+    @property
+    def is_capacity_limited(self) -> bool:
+        """Whether the learner starves while actors could play if the capacity let them."""
+        progress = self.learner.progress
+        learner_starves = progress is not None and progress.waiting_for == "batch" and not self.learner.untrained
+        return learner_starves and self.roster.waiting > 0
+
+    def on_actor_message(self, session: Session, data: bytes, now: float) -> None:
+        """A control message from an actor; raises WireError for one that is refused."""
+        if len(session) != messages.SESSION_BYTES:
+            raise WireError("malformed", f"a session has {messages.SESSION_BYTES} bytes, not {len(session)}")
+        try:
+            kind, fields = messages.decode_kind(data)
+        except WireError as error:
+            if error.reason == "schema":
+                self._tell(session, Leave(code="schema", reason=error.detail))
+            raise
+        if kind == "JOIN":
+            self._on_join(session, messages.parse(messages.Join, fields), now)
+        elif session not in self.roster.seats:
+            self._on_stranger(session, kind)
+        elif kind == "CREDIT":
+            self._on_credit_request(session, messages.parse(CreditRequest, fields), now)
+        elif kind == "HEARTBEAT":
+            self._on_heartbeat(session, messages.parse(ActorHeartbeat, fields), now)
+        elif kind == "LEAVE":
+            self._on_leave(session, now)
+        else:
+            raise WireError("unexpected", f"an actor does not send {kind}")
+
+    def on_rollout(self, header_bytes: bytes, payload: Payload, now: float) -> None:
+        """TRANSITIONS from an actor; raises WireError for a message that stands for no credit."""
+        header = messages.decode(RolloutHeader, header_bytes)
+        if header.session in self.roster.seats:
+            self.roster.hear(header.session, now)
+        elif not self.ledger.credits(header.session):
+            raise WireError("unknown_session", f"no session of actor {header.actor} is open")
+        count = header.count
+        reason = self._flaw(header, payload)
+        if reason is not None:
+            self.ledger.reject(header.session, header.credit, header.part, count, reason, final=header.final)
+            return
+        self.ledger.accept(header.session, header.credit, header.part, count, final=header.final)
+        if count:
+            self.queue.append(QueuedRollout(count, header_bytes, payload, now))
+
+    def on_progress(self, progress: Progress) -> bool:
+        """PROGRESS from the learner; returns whether a new learner sent it."""
+        if self.run is not None and progress.run != self.run:
+            self._dismiss_all("the learner now trains another run")
+        is_new = self.learner.hear(progress, self.ledger)
+        if not self.learner.is_greeted:
+            self.outbox.to_learner.append((self._batch_header(None), None))
+        return is_new
+
+    def tick(self, now: float) -> list[Seat]:
+        """Take back, grant and hand out what time and messages allow; returns the actors that are gone."""
+        gone = self._drop_silent_actors(now)
+        self.ledger.lose_in_transit(now - self.limits.lease_seconds)
+        for session, credit in self.ledger.take_back_stale(self.learner.version, self.limits.straggler_updates):
+            self.roster.grant_again(session, credit)
+        self._make_batches(now)
+        self._grant()
+        return gone
+
+    def state(self) -> dict[str, Any]:
+        """Plain values that `restore` takes, for the journal."""
+        return {
+            "ledger": self.ledger.state(),
+            "roster": self.roster.state(),
+            "learner": self.learner.state(),
+        }
+
+    def restore(self, state: dict[str, Any], now: float) -> None:
+        """Go on with a predecessor's account; the payloads that it had queued are lost."""
+        self.ledger = CreditLedger.restore(self.limits.capacity, state["ledger"])
+        self.ledger.lose_queued("gate_restart")
+        self.roster = Roster.restore(self.limits.lease_seconds, state["roster"], now)
+        self.learner = LearnerAccount.restore(self.identity, state["learner"], self.ledger)
+        for session in self.ledger.sessions:
+            if session not in self.roster.seats:
+                self._finish_all(session, now)
+
+    def _on_join(self, session: Session, join: messages.Join, now: float) -> None:
+        if self.run is None:
+            self._tell(session, Leave(code="not_ready", reason="the gate has not heard from a learner yet"))
+            return
+        if self.learner.is_finished:
+            self._tell(session, Leave(code="finished", reason="the run is finished"))
+            return
+        seat = self.roster.join(session, now)
+        welcome = Welcome(
+            actor=seat.actor,
+            life=seat.life,
+            lease_seconds=self.limits.lease_seconds,
+            transitions_address=self._addresses.transitions,
+            weights_address=self._addresses.weights,
+            run=self.run,
+        )
+        self._tell(session, welcome)
+
+    def _on_stranger(self, session: Session, kind: str) -> None:
+        if kind != "LEAVE":
+            reason = "the gate does not know this session (any more)"
+            self._tell(session, Leave(code="finished" if self.learner.is_finished else "unknown", reason=reason))
+
+    def _on_credit_request(self, session: Session, request: CreditRequest, now: float) -> None:
+        seat = self.roster.hear(session, now)
+        self.ledger.finish(session, request.finished, now)
+        if request.credit in self.ledger.credits(session):
+            self._tell_granted(session, request.credit)
+        elif request.credit > seat.last_granted and self.run is not None:
+            self.roster.ask(session, request.credit, min(request.count, self.run.credit_per_round))
+
+    def _on_heartbeat(self, session: Session, heartbeat: ActorHeartbeat, now: float) -> None:
+        self.roster.hear(session, now)
+        self.ledger.finish(session, heartbeat.finished, now)
+        self._tell(session, GateHeartbeat(waiting_for=self.waiting_for))
+
+    def _on_leave(self, session: Session, now: float) -> None:
+        self.roster.leave(session)
+        self._finish_all(session, now)
+
+    def _finish_all(self, session: Session, now: float) -> None:
+        for number in self.ledger.credits(session):
+            self.ledger.finish(session, number, now)
+
+    def _flaw(self, header: RolloutHeader, payload: Payload) -> str | None:
+        if self.run is None or header.count > self.run.rollout_length or (header.count == 0 and not header.final):
+            return "malformed"
+        return "oversized" if len(payload) > rollouts.max_payload_bytes(self.run) else None
+
+    def _drop_silent_actors(self, now: float) -> list[Seat]:
+        gone = []
+        for session in self.roster.expired(now):
+            self.ledger.close_session(session, "actor_gone")
+            seat = self.roster.leave(session)
+            if seat is not None:
+                gone.append(seat)
+        return gone
+
+    def _make_batches(self, now: float) -> None:
+        while self.run is not None and self.learner.takes_batches:
+            taken = self.queue.take_batch(self.run.batch_size)
+            if taken is None:
+                break
+            batch = self.learner.next_batch(taken)
+            self.ledger.deliver(batch.count)
+            self.waits += [now - rollout.arrived_at for rollout in taken]
+        if self.learner.is_greeted:
+            self.learner.resend_lost(now - self.limits.lease_seconds)
+            for batch in self.learner.unsent:
+                batch.sent, batch.sent_at = True, now
+                self.outbox.to_learner.append((self._batch_header(batch), batch))
+
+    def _grant(self) -> None:
+        while self.learner.is_greeted and not self.learner.is_finished:
+            first = self.roster.first_in_line()
+            if first is None or first[1].asked_count > self.ledger.room:
+                return
+            session, seat = first
+            self.ledger.grant(session, seat.asked_credit, seat.asked_count, self.learner.version)
+            self.roster.grant_first()
+            self._tell_granted(session, seat.asked_credit)
+
+    def _tell_granted(self, session: Session, number: int) -> None:
+        progress = self.learner.progress
+        assert progress is not None
+        credit = self.ledger.credits(session)[number]
+        grant = CreditGrant(
+            credit=number,
+            count=credit.count,
+            generation=progress.generation,
+            weights_version=progress.published_version,
+        )
+        self._tell(session, grant)
+
+    def _dismiss_all(self, reason: str) -> None:
+        for session in list(self.roster.seats):
+            self.ledger.close_session(session, "actor_gone")
+            self.roster.leave(session)
+            self._tell(session, Leave(code="unknown", reason=reason))
+
+    def _batch_header(self, batch: SentBatch | None) -> BatchHeader:
+        assert self.learner.progress is not None
+        return BatchHeader(
+            gate=self.identity,
+            learner=self.learner.progress.learner,
+            generation=self.learner.generation,
+            batch=0 if batch is None else batch.number,
+            rollouts=0 if batch is None else len(batch.rollouts),
+            count=0 if batch is None else batch.count,
+            version=self.learner.version,
+            capacity=self.limits.capacity,
+            straggler_updates=self.limits.straggler_updates,
+        )
+
+    def _tell(self, session: Session, message: Message) -> None:
+        self.outbox.to_actors.append((session, message))

@@ -1,0 +1,114 @@
+"""Who plays: the actors' sessions, their leases, and the line in which they wait for credit. Pure: time is given."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from headrace_proto.messages import Session
+
+
+@dataclass(slots=True)
+class Seat:
+    """One session: the actor index that it plays as, and how many sessions had that index before it."""
+
+    actor: int
+    life: int
+    last_heard: float
+    last_granted: int = 0
+    asked_credit: int = 0
+    asked_count: int = 0
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it has asked for a credit that it does not have."""
+        return self.asked_credit > self.last_granted
+
+
+class Roster:
+    """Sessions by their id. The line is first come, first served, so no actor is passed over."""
+
+    def __init__(self, lease_seconds: float) -> None:
+        self.lease_seconds = lease_seconds
+        self.seats: dict[Session, Seat] = {}
+        self._line: dict[Session, None] = {}
+        self._lives: Counter[int] = Counter()
+
+    def join(self, session: Session, now: float) -> Seat:
+        """Seat a new session at the lowest free index, or find the one that it has."""
+        if session not in self.seats:
+            taken = {seat.actor for seat in self.seats.values()}
+            actor = next(index for index in range(len(taken) + 1) if index not in taken)
+            self.seats[session] = Seat(actor, self._lives[actor], now)
+            self._lives[actor] += 1
+        return self.hear(session, now)
+
+    def hear(self, session: Session, now: float) -> Seat:
+        """Renew a lease; raises KeyError for a session that is not seated."""
+        seat = self.seats[session]
+        seat.last_heard = now
+        return seat
+
+    def leave(self, session: Session) -> Seat | None:
+        """Free a seat."""
+        self._line.pop(session, None)
+        return self.seats.pop(session, None)
+
+    def ask(self, session: Session, credit: int, count: int) -> None:
+        """Stand in line for a credit; asking again for the same one keeps the place."""
+        seat = self.seats[session]
+        seat.asked_credit, seat.asked_count = credit, count
+        if seat.is_waiting:
+            self._line.setdefault(session)
+
+    def first_in_line(self) -> tuple[Session, Seat] | None:
+        """Who is to be granted next."""
+        session = next(iter(self._line), None)
+        return None if session is None else (session, self.seats[session])
+
+    def grant_first(self) -> None:
+        """The first in line has its credit and leaves the line."""
+        session = next(iter(self._line))
+        del self._line[session]
+        seat = self.seats[session]
+        seat.last_granted = seat.asked_credit
+
+    def grant_again(self, session: Session, credit: int) -> None:
+        """Let a credit that was taken back be asked for once more, in case the actor never had word of it."""
+        seat = self.seats.get(session)
+        if seat is not None and seat.last_granted == credit:
+            seat.last_granted = credit - 1
+
+    @property
+    def waiting(self) -> int:
+        """How many stand in line."""
+        return len(self._line)
+
+    @property
+    def waiting_transitions(self) -> int:
+        """How many transitions they ask for."""
+        return sum(self.seats[session].asked_count for session in self._line)
+
+    def expired(self, now: float) -> list[Session]:
+        """Sessions not heard of for a lease."""
+        return [session for session, seat in self.seats.items() if now - seat.last_heard > self.lease_seconds]
+
+    def forgive(self, seconds: float) -> None:
+        """Prolong all leases: the gate itself did not listen for so long."""
+        for seat in self.seats.values():
+            seat.last_heard += seconds
+
+    def state(self) -> dict[str, Any]:
+        """Plain values that `restore` takes, for the journal."""
+        seats = [[session, seat.actor, seat.life, seat.last_granted] for session, seat in self.seats.items()]
+        return {"seats": seats, "lives": [[actor, lives] for actor, lives in self._lives.items()]}
+
+    @classmethod
+    def restore(cls, lease_seconds: float, state: dict[str, Any], now: float) -> Roster:
+        """The roster as it stood; every lease begins anew."""
+        roster = cls(lease_seconds)
+        for session, actor, life, last_granted in state["seats"]:
+            roster.seats[session] = Seat(actor, life, now, last_granted)
+        roster._lives.update(dict(map(tuple, state["lives"])))
+        return roster

@@ -1,0 +1,184 @@
+"""The gate's sockets around the pure `Gate`: receive, let it decide, write the journal, send."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+import zmq
+from prometheus_client import CollectorRegistry
+
+from headrace_gate.gate import Addresses, Gate, Limits
+from headrace_gate.gauges import Gauges
+from headrace_gate.journal import Journal
+from headrace_gate.learner_account import SentBatch
+from headrace_proto import messages, sockets
+from headrace_proto.errors import WireError
+from headrace_proto.lifecycle import StopSignal
+from headrace_proto.logs import Logger, RateLimit
+from headrace_proto.messages import BatchHeader, Message, Progress, Session
+from headrace_proto.settings import GateSettings
+from headrace_proto.telemetry import Health
+
+POLL_MILLISECONDS = 100
+BURST = 256
+"""Messages taken from one socket before the others have their turn."""
+
+
+class GateService:
+    """One gate: PULL for rollouts, ROUTER for actors, PUSH for batches, SUB for the learner's progress."""
+
+    def __init__(self, settings: GateSettings, registry: CollectorRegistry, health: Health, log: Logger) -> None:
+        self._log = log
+        self._limit = RateLimit()
+        self._health = health
+        self._context = sockets.context()
+        self._open_sockets(settings)
+        self.gate = Gate(
+            os.urandom(messages.SESSION_BYTES),
+            Limits(settings.capacity, settings.straggler_updates, settings.lease_seconds),
+            Addresses(self.transitions_address, settings.learner_address),
+        )
+        self._gauges = Gauges(registry, settings.capacity)
+        self._journal = None if settings.journal is None else Journal(settings.journal)
+        self._restore()
+        self._last_turn = time.monotonic()
+        health.ready = True
+
+    def run(self, stop: StopSignal) -> None:
+        """Turn until stopped."""
+        while not stop.is_set:
+            self.turn()
+        account = self.gate.ledger
+        self._log.info("stopped", alive=account.alive, trained=account.trained_total, lost=dict(account.lost))
+        self._context.destroy(linger=sockets.LINGER_MILLISECONDS)
+
+    def turn(self) -> None:
+        """Wait for messages at most a moment, and act on them."""
+        ready = dict(self._poller.poll(POLL_MILLISECONDS))
+        for socket, receive in self._receivers:
+            if socket in ready:
+                self._receive_burst(socket, receive)
+        now = time.monotonic()
+        self._forgive_own_pause(now)
+        for seat in self.gate.tick(now):
+            self._log.warning("actor gone", actor=seat.actor, silent_seconds=round(now - seat.last_heard, 1))
+        if self._journal is not None:
+            self._journal.write(self.gate.state())
+        self._send()
+        self._observe(now)
+        self._last_turn = now
+
+    def _open_sockets(self, settings: GateSettings) -> None:
+        self._transitions = self._context.socket(zmq.PULL)
+        self._control = self._context.socket(zmq.ROUTER)
+        self._control.router_mandatory = 1
+        self._control.router_handover = 1
+        self._batches = self._context.socket(zmq.PUSH)
+        self._batches.immediate = 1
+        self._progress = self._context.socket(zmq.SUB)
+        self._progress.subscribe(messages.PROGRESS_TOPIC)
+        self.transitions_address = sockets.bind(self._transitions, settings.transitions_bind, "transitions-bind")
+        self.control_address = sockets.bind(self._control, settings.control_bind, "control-bind")
+        self.batches_address = sockets.bind(self._batches, settings.batches_bind, "batches-bind")
+        sockets.connect(self._progress, settings.learner_address, "learner-address")
+        self._receivers = [
+            (self._progress, self._receive_progress),
+            (self._transitions, self._receive_rollout),
+            (self._control, self._receive_control),
+        ]
+        self._poller = zmq.Poller()
+        for socket, _ in self._receivers:
+            self._poller.register(socket, zmq.POLLIN)
+
+    def _restore(self) -> None:
+        if self._journal is None:
+            self._log.warning("no journal: a restart of the gate begins a new account; set --journal to keep it")
+            return
+        state = self._journal.read()
+        if state is not None:
+            self.gate.restore(state, time.monotonic())
+            account = self.gate.ledger
+            self._log.info("account restored", alive=account.alive, lost_with_the_queue=account.lost["gate_restart"])
+
+    def _receive_burst(self, socket: zmq.Socket[bytes], receive: Callable[[list[zmq.Frame]], None]) -> None:
+        for _ in range(BURST):
+            try:
+                frames = socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            try:
+                receive(frames)
+            except WireError as error:
+                self._gauges.count_refusal(error.reason)
+                if self._limit.allows(error.reason):
+                    self._log.warning("message refused", reason=error.reason, detail=error.detail)
+
+    def _receive_rollout(self, frames: list[zmq.Frame]) -> None:
+        if len(frames) != 2:
+            raise WireError("frame_count", f"TRANSITIONS has 2 frames, not {len(frames)}")
+        self.gate.on_rollout(frames[0].bytes, frames[1], time.monotonic())
+
+    def _receive_control(self, frames: list[zmq.Frame]) -> None:
+        if len(frames) != 2:
+            raise WireError("frame_count", f"a control message has one frame, not {len(frames) - 1}")
+        self.gate.on_actor_message(frames[0].bytes, frames[1].bytes, time.monotonic())
+
+    def _receive_progress(self, frames: list[zmq.Frame]) -> None:
+        if len(frames) != 2:
+            raise WireError("frame_count", f"PROGRESS has 2 frames, not {len(frames)}")
+        progress = messages.decode(Progress, frames[1].bytes)
+        if self.gate.on_progress(progress):
+            generation = self.gate.learner.generation
+            self._gauges.met_learner(generation)
+            self._log.info("learner met", generation=generation, env_steps=progress.env_steps, game=progress.run.game)
+
+    def _forgive_own_pause(self, now: float) -> None:
+        # A gate that was itself stopped has heard nobody, which is not the actors' fault.
+        pause = now - self._last_turn
+        if pause > self.gate.limits.lease_seconds / 2:
+            self.gate.roster.forgive(pause)
+
+    def _send(self) -> None:
+        outbox = self.gate.outbox
+        for session, message in outbox.to_actors:
+            self._send_to_actor(session, message)
+        for header, batch in outbox.to_learner:
+            self._send_to_learner(header, batch)
+        outbox.to_actors.clear()
+        outbox.to_learner.clear()
+
+    def _send_to_actor(self, session: Session, message: Message) -> None:
+        try:
+            self._control.send_multipart([session, message.encode()], zmq.NOBLOCK)
+        except zmq.ZMQError as error:
+            # Every message to an actor is an answer that it asks for again if it does not come.
+            if error.errno not in (zmq.EAGAIN, zmq.EHOSTUNREACH):
+                raise
+
+    def _send_to_learner(self, header: BatchHeader, batch: SentBatch | None) -> None:
+        frames: list[bytes | zmq.Frame] = [header.encode()]
+        for rollout in batch.rollouts if batch else ():
+            frames += [rollout.header, rollout.payload]
+        try:
+            self._batches.send_multipart(frames, zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            if batch is not None:
+                batch.sent = False
+            return
+        if batch is not None:
+            self._gauges.delivered(batch.count)
+
+    def _observe(self, now: float) -> None:
+        gate = self.gate
+        self._health.beat(gate.waiting_for)
+        self._gauges.update(gate, now - self._last_turn)
+        if gate.waiting_for and self._limit.allows("waiting"):
+            self._log.info("waiting", waiting_for=gate.waiting_for, alive=gate.ledger.alive)
+        if self._gauges.capacity_limited_for_seconds > 1 and self._limit.allows("capacity"):
+            self._log.warning(
+                "capacity is the limit: the learner starves while actors wait for credit",
+                capacity=gate.limits.capacity,
+                would_lift_it=gate.ledger.alive + gate.roster.waiting_transitions,
+            )
