@@ -1,1 +1,1 @@
-"""TODO."""
+"""Headrace on one machine: the `headrace` command, which runs gate, learner and actors as processes and shows them."""

@@ -1,0 +1,65 @@
+# Headrace: `make train` and `make test` each set up what they need, from Python 3.11 and make alone.
+
+.DEFAULT_GOAL := help
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+
+PYTHON ?= $(firstword $(shell command -v python3.11 python3) python3.11)
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := proto services/actor services/learner services/replay-gate deploy/local
+SOURCES := $(PACKAGES) tests $(wildcard bench)
+INSTALLED := $(VENV)/.installed
+
+GAME ?= breakout
+ACTORS ?=
+ARGS ?=
+
+.PHONY: help
+help: ## Show this list.
+	@echo 'make train GAME=breakout ACTORS=4 ARGS="--steps 2000000"'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
+		|| sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1: \2/p' $(MAKEFILE_LIST)
+
+.PHONY: install
+install: $(INSTALLED) ## Make .venv with every package and .venv/bin/headrace.
+
+$(INSTALLED): requirements.lock $(addsuffix /pyproject.toml,$(PACKAGES))
+	test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+		$(foreach package,$(PACKAGES),--editable $(package))
+	touch $@
+
+.PHONY: train
+train: install ## Train: GAME, ACTORS (empty: from the cores), ARGS for any other flag.
+	@exec $(BIN)/headrace train --game $(GAME) $(if $(ACTORS),--actors $(ACTORS)) $(ARGS)
+
+.PHONY: test
+test: lint ## Lint, check types and imports, run every test.
+	$(BIN)/pytest
+
+.PHONY: lint
+lint: install ## Check style, types and import directions.
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy $(SOURCES)
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: install ## Format, and mend what ruff can mend.
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+.PHONY: lock
+lock: $(INSTALLED) ## Resolve requirements.lock anew from every pyproject.toml (--upgrade: ARGS=--upgrade).
+	$(BIN)/uv pip compile requirements.in --group dev --quiet $(ARGS) \
+		--python-version 3.11 --python-platform linux --no-annotate --custom-compile-command 'make lock' \
+		$(foreach name,proto actor learner gate local,--no-emit-package headrace-$(name)) \
+		--output-file requirements.lock
+
+.PHONY: clean
+clean: ## Remove .venv and caches; runs/ stays.
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find $(PACKAGES) tests -name __pycache__ -prune -exec rm -rf {} +
