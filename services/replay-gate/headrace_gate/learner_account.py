@@ -73,7 +73,7 @@ class LearnerAccount:
         if progress is None or progress.waiting_for != "batch":
             return
         for batch in self.untrained:
-            if batch.number > progress.received_batch and batch.sent_at < before:
+            if batch.rollouts and batch.number > progress.received_batch and batch.sent_at < before:
                 batch.sent = False
 
     def hear(self, progress: Progress, ledger: CreditLedger) -> bool:
