@@ -1,0 +1,149 @@
+"""The actor's loop: join, then over and over ask for credit, take the newest weights, play a round and send it.
+
+A session that is lost is followed by another. Its games begin anew: the actor's index at the gate, and the random
+numbers that go with it, may by then be another actor's.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from functools import partial
+
+from headrace_actor.gate_link import GateLink
+from headrace_actor.player import Player
+from headrace_actor.progress_log import ProgressLog
+from headrace_actor.session import RunFinished, SessionLost
+from headrace_actor.waiting import Stopped, Waiting
+from headrace_actor.weights_link import WeightsLink
+from headrace_proto import sockets
+from headrace_proto.errors import UserError
+from headrace_proto.lifecycle import StopSignal
+from headrace_proto.logs import Logger
+from headrace_proto.messages import CreditGrant, Welcome
+from headrace_proto.metrics import ActorMetrics
+from headrace_proto.settings import ActorSettings
+from headrace_proto.telemetry import Health
+from headrace_proto.weights import Weights
+
+POLL_SECONDS = 0.2
+
+
+class ActorService:
+    """One actor process: as many sessions at the gate as it takes until the run is finished."""
+
+    def __init__(
+        self, settings: ActorSettings, metrics: ActorMetrics, health: Health, stop: StopSignal, log: Logger
+    ) -> None:
+        self._gate_address = settings.gate_address
+        self._metrics = metrics
+        self._health = health
+        self._stop = stop
+        self._log = log
+        self._waiting = Waiting(metrics, health, stop, log)
+        self._progress = ProgressLog(log)
+        self._context = sockets.context()
+
+    def run(self) -> None:
+        """Play until stopped or finished; raises UserError where a person must act first."""
+        try:
+            while True:
+                self._run_session()
+        except RunFinished as finished:
+            self._log.info("run finished", reason=str(finished))
+        except Stopped as stopped:
+            self._log.info("stopped", reason=str(stopped))
+        finally:
+            self._context.destroy()
+
+    def _run_session(self) -> None:
+        with closing(GateLink(self._context, self._gate_address, self._log)) as gate:
+            welcome = self._join(gate)
+            try:
+                self._play(gate, welcome)
+            except SessionLost as lost:
+                self._log.warning("session lost, joining again", reason=str(lost))
+            except (Stopped, UserError) as end:
+                gate.leave(str(end))
+                raise
+            except RunFinished:
+                raise
+            except Exception as error:
+                self._log.error("the actor dies of an error", error=repr(error), exc_info=True)
+                gate.leave(repr(error))
+                raise
+            finally:
+                self._health.ready = False
+                self._metrics.dropped_transitions.inc(gate.session.env_steps - gate.sent_transitions)
+
+    def _play(self, gate: GateLink, welcome: Welcome) -> None:
+        with (
+            closing(Player(welcome, self._metrics)) as player,
+            closing(self._weights_link(gate, welcome, player)) as weights_link,
+        ):
+            while not self._stop.is_set:
+                grant = self._wait_for_credit(gate, weights_link, welcome.run.credit_per_round)
+                weights = self._wait_for_weights(gate, weights_link, grant)
+                self._play_round(gate, player, grant, weights, welcome)
+            raise Stopped("told to stop")
+
+    def _play_round(
+        self, gate: GateLink, player: Player, grant: CreditGrant, weights: Weights, welcome: Welcome
+    ) -> None:
+        run = welcome.run
+        steps = min(run.rollout_length, grant.count // run.environments_per_actor)
+        player.begin_round(weights, steps)
+        for step in range(steps):
+            if step == steps - 1:
+                # Asked for now, the next credit is here when this round is over.
+                gate.session.ask(run.credit_per_round, time.monotonic())
+            gate.exchange()
+            gate.session.env_steps += player.step()
+            self._health.beat()
+            if self._stop.is_set:
+                break
+        rollouts = player.end_round()
+        for frames, count in gate.transitions(grant.credit, weights, rollouts):
+            self._waiting.until("gate", partial(gate.try_push, frames, count), lambda: "no room for rollouts")
+        gate.session.finish(grant.credit)
+        self._progress.add_round(rollouts, weights, self._waiting.seconds)
+
+    def _join(self, gate: GateLink) -> Welcome:
+        welcome = self._waiting.until(
+            "gate", lambda: gate.try_join(POLL_SECONDS), lambda: gate.not_ready_reason or self._gate_address
+        )
+        gate.open(welcome)
+        self._log.info("joined", gate=self._gate_address, actor=welcome.actor, life=welcome.life, game=welcome.run.game)
+        return welcome
+
+    def _wait_for_credit(self, gate: GateLink, weights_link: WeightsLink, count: int) -> CreditGrant:
+        def attempt() -> CreditGrant | None:
+            weights_link.drain()
+            grant = gate.session.take_grant()
+            if grant is None:
+                gate.exchange(POLL_SECONDS)
+                grant = gate.session.take_grant()
+            return grant
+
+        gate.session.ask(count, time.monotonic())
+        gate.session.waiting_for = "credit"
+        grant = self._waiting.until("credit", attempt, lambda: f"the gate waits for: {gate.session.gate_waits_for}")
+        gate.session.waiting_for = ""
+        return grant
+
+    def _wait_for_weights(self, gate: GateLink, weights_link: WeightsLink, grant: CreditGrant) -> Weights:
+        at_least = (grant.generation, grant.weights_version)
+
+        def attempt() -> Weights | None:
+            gate.exchange()
+            return weights_link.wait_for(at_least, POLL_SECONDS)
+
+        gate.session.waiting_for = "weights"
+        weights = self._waiting.until("weights", attempt, lambda: f"generation and version {at_least}")
+        gate.session.waiting_for = ""
+        self._health.ready = True
+        return weights
+
+    def _weights_link(self, gate: GateLink, welcome: Welcome, player: Player) -> WeightsLink:
+        address = gate.reachable(welcome.weights_address)
+        return WeightsLink(self._context, address, player.policy.fits, self._log)
