@@ -1,1 +1,19 @@
-"""TODO."""
+"""The algorithms by name. To add one: a file here with a class of the interface, and its entry in `ALGORITHMS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from headrace_learner.algorithms.interface import Algorithm, Evaluation
+from headrace_learner.algorithms.nstep_q import NStepQ
+from headrace_learner.algorithms.one_step_q import OneStepQ
+from headrace_proto.settings import AlgorithmName, RunSettings
+
+__all__ = ["ALGORITHMS", "Algorithm", "Evaluation", "make"]
+
+ALGORITHMS: dict[AlgorithmName, Callable[[RunSettings], Algorithm]] = {"nstep-q": NStepQ, "one-step-q": OneStepQ}
+
+
+def make(settings: RunSettings) -> Algorithm:
+    """The algorithm that the settings name."""
+    return ALGORITHMS[settings.algorithm](settings)

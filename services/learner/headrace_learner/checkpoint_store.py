@@ -1,0 +1,116 @@
+"""The checkpoints of a run: which one is meant, which ones are kept."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from headrace_learner import checkpoints
+from headrace_learner.checkpoints import CHECKPOINTS_FOLDER, Checkpoint, InvalidCheckpointError
+from headrace_proto.errors import UserError
+from headrace_proto.logs import Logger
+
+MIN_EPISODES_OF_BEST = 10
+"""Games behind a mean score before it can make a checkpoint the best."""
+
+SET_ASIDE_FOLDER = "set-aside"
+
+
+def folder_of(run_dir: Path, env_steps: int) -> Path:
+    """Where the checkpoint of a step lies."""
+    return run_dir / CHECKPOINTS_FOLDER / f"step-{env_steps:09d}"
+
+
+def folders(run_dir: Path) -> dict[int, Path]:
+    """All checkpoint folders of a run by their step, oldest first, good or not."""
+    found = {
+        int(path.name.removeprefix("step-")): path
+        for path in (run_dir / CHECKPOINTS_FOLDER).glob("step-*")
+        if path.name.removeprefix("step-").isdigit()
+    }
+    return dict(sorted(found.items()))
+
+
+def resolve(run_dir: Path, choice: str, save_every: int, log: Logger | None = None) -> Checkpoint | None:
+    """The checkpoint that a choice means: latest, auto, a path, or a step number.
+
+    latest is the newest one that is whole; for each newer one that is not, a warning says so. auto is latest, or None
+    where the run has none. A step number that has no checkpoint means the first one past it within `save_every`,
+    because batches are whole. Raises UserError for anything else, and says what there is.
+    """
+    if choice in ("latest", "auto"):
+        newest = latest(run_dir, log)
+        if newest is None and choice == "latest":
+            raise UserError(f"{run_dir} has no checkpoint to go on from; allowed: a run that has saved one")
+        return newest
+    if choice.isdecimal():
+        return _read(_folder_at(run_dir, int(choice), save_every))
+    path = Path(choice)
+    if not path.exists():
+        raise UserError(f"checkpoint {choice}: no such path; allowed: latest, auto, a path, or a step number")
+    if path.is_file():
+        path = path.parent
+    if folders(path):
+        return resolve(path, "latest", save_every, log)
+    return _read(path)
+
+
+def latest(run_dir: Path, log: Logger | None = None) -> Checkpoint | None:
+    """The newest whole checkpoint of a run, None if it has none."""
+    for folder in reversed(folders(run_dir).values()):
+        try:
+            return checkpoints.read(folder)
+        except InvalidCheckpointError as error:
+            if log is not None:
+                log.warning("checkpoint_damaged", error=str(error), action="taking the one before it")
+    return None
+
+
+def retain(run_dir: Path, keep: int) -> None:
+    """Delete all but the `keep` newest checkpoints and the best by mean return of at least ten games."""
+    found = folders(run_dir)
+    kept = set(list(found)[-keep:]) | best_steps(found)
+    for step, folder in found.items():
+        if step not in kept:
+            shutil.rmtree(folder)
+
+
+def best_steps(found: dict[int, Path]) -> set[int]:
+    """The step of the best checkpoint, the newer of two alike; empty if none has enough games behind it."""
+    scores: dict[int, float] = {}
+    for step, folder in found.items():
+        try:
+            state = checkpoints.CheckpointState.model_validate_json((folder / checkpoints.STATE_FILE).read_bytes())
+        except (OSError, ValueError):
+            continue
+        if len(state.recent_returns) >= MIN_EPISODES_OF_BEST and state.return_mean is not None:
+            scores[step] = state.return_mean
+    return {max(scores, key=lambda step: (scores[step], step))} if scores else set()
+
+
+def set_aside_after(run_dir: Path, env_steps: int) -> list[Path]:
+    """Move checkpoints past a step out of the way of one that goes on from there; returns where they now are."""
+    moved = []
+    for step, folder in folders(run_dir).items():
+        if step > env_steps:
+            place = folder.parent / SET_ASIDE_FOLDER / folder.name
+            place.parent.mkdir(exist_ok=True)
+            shutil.rmtree(place, ignore_errors=True)
+            moved.append(folder.rename(place))
+    return moved
+
+
+def _read(folder: Path) -> Checkpoint:
+    try:
+        return checkpoints.read(folder)
+    except InvalidCheckpointError as error:
+        raise UserError(f"cannot use the checkpoint {error}; choose another, or latest") from error
+
+
+def _folder_at(run_dir: Path, step: int, save_every: int) -> Path:
+    found = folders(run_dir)
+    near = [saved for saved in found if step <= saved < step + save_every]
+    if not near:
+        there = ", ".join(str(saved) for saved in found) or "none"
+        raise UserError(f"checkpoint {step}: {run_dir} has none within {save_every} steps past it; there are: {there}")
+    return found[near[0]]

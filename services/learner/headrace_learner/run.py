@@ -1,0 +1,41 @@
+"""From settings to the run that actors and checkpoints know: game, shapes, network, rollouts."""
+
+from __future__ import annotations
+
+from headrace_learner import algorithms
+from headrace_proto import environments, networks
+from headrace_proto.settings import RunSettings
+from headrace_proto.specification import NetworkName, RunSpecification
+
+ATARI_FRAME_STACK = 4
+
+
+def specify(settings: RunSettings) -> RunSpecification:
+    """The run of the settings, defaults filled in for its game; raises UserError for what does not fit together."""
+    game = environments.find_game(settings.game)
+    spaces = environments.spaces(game)
+    default_network: NetworkName = "dqn-2015" if len(spaces.frame_shape) == 2 else "mlp"
+    run = RunSpecification(
+        game=game.name,
+        seed=settings.seed,
+        environments_per_actor=settings.environments_per_actor,
+        rollout_length=settings.rollout_transitions,
+        n_step=algorithms.make(settings).n_step,
+        batch_size=settings.batch_size,
+        network=settings.network or default_network,
+        frame_shape=list(spaces.frame_shape),
+        frame_dtype=spaces.frame_dtype,
+        frame_stack=settings.frame_stack or (ATARI_FRAME_STACK if game.is_atari else 1),
+        actions=spaces.actions,
+        frame_skip=settings.frame_skip if game.is_atari else 1,
+        noop_max=settings.noop_max,
+        fire_on_reset=settings.fire_on_reset,
+        life_loss_terminal=settings.life_loss_terminal,
+        sticky_action_probability=settings.sticky_action_probability,
+        max_episode_frames=settings.max_episode_frames,
+        reward_clip=settings.reward_clip,
+        exploration=settings.exploration,
+        epsilon_decay_steps=settings.decay_steps_of_epsilon,
+    )
+    networks.build_for(run)
+    return run

@@ -1,0 +1,59 @@
+"""n-step returns in the paper's forward view, for many rollouts at once. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class NStepTargets:
+    """What a target is made of: `returns + discounts * value of the state `steps` ahead`.
+
+    returns: float32 [N], the discounted sum of the next `steps` rewards
+    steps: int64 [N], k = min(n, transitions left in the rollout)
+    discounts: float32 [N], gamma**k, 0 where the episode terminated within the k steps
+    """
+
+    returns: NDArray[np.float32]
+    steps: NDArray[np.int64]
+    discounts: NDArray[np.float32]
+
+
+def transitions_left(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """T - t for every transition t of rollouts that lie one after another: [3, 2] gives 3, 2, 1, 2, 1."""
+    ends = np.repeat(np.cumsum(lengths), lengths)
+    left: NDArray[np.int64] = ends - np.arange(lengths.sum())
+    return left
+
+
+def n_step_targets(
+    rewards: NDArray[np.float32],
+    lengths: NDArray[np.int64],
+    terminated: NDArray[np.bool_],
+    n: int,
+    gamma: float,
+) -> NStepTargets:
+    """Returns of n steps, and of fewer near the end of a rollout (arXiv 1602.01783, Algorithm S2).
+
+    A rollout that was truncated, or that goes on in another, bootstraps from its last state; one that terminated
+    does not.
+
+    Args:
+        rewards: float32 [N], the rewards of all rollouts one after another
+        lengths: int64 [R], transitions of each rollout, together N
+        terminated: bool [R], whether the last transition of each rollout ended the episode
+        n: most steps of a return
+        gamma: discount of a step
+    """
+    left = transitions_left(lengths)
+    steps = np.minimum(n, left)
+    returns = np.zeros(len(rewards))
+    for ahead in range(int(steps.max(initial=0))):
+        within = ahead < steps
+        returns[within] += gamma**ahead * rewards[np.flatnonzero(within) + ahead]
+    reaches_end = (steps == left) & np.repeat(terminated, lengths)
+    discounts = np.where(reaches_end, 0.0, gamma**steps)
+    return NStepTargets(returns.astype(np.float32), steps, discounts.astype(np.float32))

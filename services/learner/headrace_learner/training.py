@@ -1,0 +1,145 @@
+"""The learner itself: networks, optimizer and counters, and one update a batch. No sockets and no files."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from headrace_learner import algorithms, optimizers, schedules
+from headrace_learner.batches import Batch
+from headrace_proto import networks
+from headrace_proto.errors import NonFiniteError, UserError
+from headrace_proto.settings import RunSettings
+from headrace_proto.specification import RunSpecification
+
+RETURN_WINDOW = 100
+"""Games whose mean score is shown."""
+
+
+@dataclass(slots=True)
+class Counters:
+    """How far a run is, over all the processes that it had. `updates` are optimizer steps."""
+
+    env_steps: int = 0
+    updates: int = 0
+    episodes: int = 0
+    best_return: float | None = None
+    recent_returns: deque[float] = field(default_factory=lambda: deque(maxlen=RETURN_WINDOW))
+
+    @property
+    def return_mean(self) -> float | None:
+        """Mean raw score of the last games, None before the first one ends."""
+        return sum(self.recent_returns) / len(self.recent_returns) if self.recent_returns else None
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What one update showed; the norm of the gradient is the one before clipping."""
+
+    loss: float
+    q_value_mean: float
+    gradient_norm: float
+    learning_rate: float
+    seconds: float
+
+
+class Learner:
+    """Trains one batch after another; the same batches from the same state give the same result."""
+
+    def __init__(self, settings: RunSettings, run: RunSpecification, device: torch.device) -> None:
+        torch.manual_seed(settings.seed)
+        self.settings = settings
+        self.device = device
+        self.online = networks.build_for(run).to(device)
+        self.target = networks.build_for(run).to(device).requires_grad_(requires_grad=False)
+        self.target.load_state_dict(self.online.state_dict())
+        self.optimizer = optimizers.make(settings, self.online.parameters())
+        self.algorithm = algorithms.make(settings)
+        self.counters = Counters()
+
+    def train(self, batch: Batch) -> Update:
+        """One optimizer step; raises NonFiniteError, and changes nothing, if loss or gradient is not finite."""
+        started = time.perf_counter()
+        rate = self._learning_rate()
+        evaluation = self.algorithm.evaluate(batch.to(self.device), self.online, self.target)
+        self.optimizer.zero_grad(set_to_none=True)
+        evaluation.loss.backward()  # type: ignore[no-untyped-call]
+        loss = float(evaluation.loss)
+        gradient_norm = optimizers.clip_gradient(self.online.parameters(), self.settings.gradient_clip)
+        self._require_finite(loss, gradient_norm)
+        optimizers.set_learning_rate(self.optimizer, rate)
+        self.optimizer.step()
+        self._count(batch)
+        q_value_mean = float(evaluation.q_values.mean())
+        return Update(loss, q_value_mean, gradient_norm, rate, time.perf_counter() - started)
+
+    def _learning_rate(self) -> float:
+        settings = self.settings
+        return schedules.learning_rate(
+            settings.learning_rate, settings.decay_steps_of_learning_rate, self.counters.env_steps
+        )
+
+    def _require_finite(self, loss: float, gradient_norm: float) -> None:
+        if not math.isfinite(loss) or not math.isfinite(gradient_norm):
+            raise NonFiniteError(
+                f"update {self.counters.updates + 1} at env_steps {self.counters.env_steps}: the loss is {loss} and its "
+                f"gradient's norm {gradient_norm}; the update was not applied"
+            )
+
+    def _count(self, batch: Batch) -> None:
+        counters = self.counters
+        before = counters.env_steps
+        counters.env_steps += len(batch)
+        counters.updates += 1
+        counters.episodes += len(batch.episodes)
+        for episode in batch.episodes:
+            counters.recent_returns.append(episode.score)
+            best = counters.best_return
+            counters.best_return = episode.score if best is None else max(best, episode.score)
+        if schedules.passes_multiple(before, counters.env_steps, self.settings.target_update_every):
+            self.target.load_state_dict(self.online.state_dict())
+
+    def parameters_are_finite(self) -> bool:
+        """Whether the online network may be saved."""
+        return all(bool(torch.isfinite(parameter).all()) for parameter in self.online.parameters())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that a checkpoint keeps of the learner as tensors: networks, optimizer and random numbers."""
+        return {
+            **{f"online/{name}": value for name, value in self.online.state_dict().items()},
+            **{f"target/{name}": value for name, value in self.target.state_dict().items()},
+            **{f"optimizer/{name}": value for name, value in optimizers.tensors(self.optimizer).items()},
+            "random/torch": torch.get_rng_state(),
+        }
+
+    def load_tensors(self, saved: dict[str, Tensor]) -> None:
+        """Put back what `tensors` gave; raises UserError if it is of another network."""
+        load_network(self.online, saved, "online")
+        load_network(self.target, saved, "target")
+        optimizers.load_tensors(self.optimizer, _within(saved, "optimizer"))
+        torch.set_rng_state(saved["random/torch"])
+
+
+def load_network(network: nn.Module, saved: dict[str, Tensor], prefix: str) -> None:
+    """Put saved parameters into a network; raises UserError if they are of another one."""
+    try:
+        network.load_state_dict(_within(saved, prefix))
+    except RuntimeError as error:
+        raise UserError(f"the checkpoint holds another network than the run's: {error}") from error
+
+
+def choose_device(choice: str) -> torch.device:
+    """The device that `--device` names; raises UserError for a CUDA device that is not there."""
+    available = torch.cuda.is_available()
+    if choice == "cuda" and not available:
+        raise UserError("--device cuda: torch finds no CUDA device; allowed here: cpu, auto")
+    return torch.device("cuda" if choice != "cpu" and available else "cpu")
+
+
+def _within(saved: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(f"{prefix}/"): value for name, value in saved.items() if name.startswith(f"{prefix}/")}
