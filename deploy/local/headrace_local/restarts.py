@@ -17,7 +17,7 @@ CRASH_LOOP_DEATHS = 5
 CRASH_LOOP_SECONDS = 60.0
 
 PAUSE_AFTER_LEAVING_SECONDS = 2.0
-"""Before a gate or actor that ended of itself is started again: at the end of a run they end just before the learner."""
+"""Before a gate or actor that ended of itself starts again: at the end of a run they end just before the learner."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,45 @@
+"""The folder of a run, `runs/<name>/`: its name and its lock."""
+
+from __future__ import annotations
+
+import fcntl
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from headrace_proto.errors import UserError
+from headrace_proto.settings import TrainSettings
+
+
+def default_name(settings: TrainSettings, game: str, now: datetime) -> str:
+    """breakout-nstep-q-seed1-20260131-120000."""
+    short = re.sub(r"^ALE/|-v\d+$", "", game).lower()
+    clean = re.sub(r"[^a-z0-9._-]+", "-", short).strip("-")[:50]
+    return f"{clean}-{settings.algorithm}-seed{settings.seed}-{now:%Y%m%d-%H%M%S}"
+
+
+def create(runs: Path, name: str) -> Path:
+    """Make the folder of a new run; raises UserError where there is one."""
+    folder = runs / name
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        raise UserError(
+            f"--name {name}: {folder} exists; add --resume latest to go on with that run, or choose another name"
+        ) from None
+    except OSError as error:
+        raise UserError(f"--runs {runs}: cannot make {folder}: {error.strerror}; choose a folder to write in") from None
+    return folder
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the run; raises UserError where another `headrace train` does. The kernel frees it at any end."""
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{folder}: another `headrace train` has this run; stop it or choose another") from None
+        yield

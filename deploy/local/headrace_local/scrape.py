@@ -1,0 +1,166 @@
+"""Reads the metrics of learner and gate over HTTP, as Prometheus does, and makes one picture of the run of them."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from prometheus_client.parser import text_string_to_metric_families
+
+PERIOD_SECONDS = 1.0
+RATE_WINDOW_SECONDS = 30.0
+
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The quantities that a person wants to watch; None where nothing is known yet."""
+
+    env_steps: int
+    steps: int
+    frames: int
+    steps_per_second: float | None = None
+    frames_per_second: float | None = None
+    return_mean_100: float | None = None
+    alive: int | None = None
+    capacity: int | None = None
+    policy_lag_mean: float | None = None
+    policy_lag_max: int | None = None
+    policy_lag_bound: int | None = None
+    loss: float | None = None
+    updates: int | None = None
+    seconds_left: float | None = None
+    actors: int | None = None
+    waiting_for: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    time: float
+    env_steps: float
+    lag_sum: float
+    lag_count: float
+
+
+class Picture:
+    """Makes snapshots of successive metrics; rates and the mean lag are of the last half minute."""
+
+    def __init__(self, steps: int, frame_skip: int) -> None:
+        self._steps = steps
+        self._frame_skip = frame_skip
+        self._samples: deque[_Sample] = deque()
+        self._env_steps = 0
+
+    def add(self, learner: Metrics, gate: Metrics, waiting_for: str, now: float) -> Snapshot:
+        """The run at time `now`; metrics may be empty while a process is away."""
+        if "headrace_learner_env_steps" in learner:
+            self._env_steps = int(learner["headrace_learner_env_steps"])
+            self._remember(learner, now)
+        rate = self._rate()
+        return Snapshot(
+            env_steps=self._env_steps,
+            steps=self._steps,
+            frames=self._env_steps * self._frame_skip,
+            steps_per_second=rate,
+            frames_per_second=None if rate is None else rate * self._frame_skip,
+            return_mean_100=_known(learner, "headrace_learner_episode_return_mean"),
+            alive=_whole(gate, "headrace_gate_alive_transitions"),
+            capacity=_whole(gate, "headrace_gate_capacity_transitions"),
+            policy_lag_mean=self._lag_mean(),
+            policy_lag_max=_whole(learner, "headrace_learner_policy_lag_max_updates"),
+            policy_lag_bound=_whole(learner, "headrace_learner_policy_lag_bound_updates"),
+            loss=_known(learner, "headrace_learner_loss"),
+            updates=_whole(learner, "headrace_learner_updates_total"),
+            seconds_left=max(0, self._steps - self._env_steps) / rate if rate else None,
+            actors=_whole(gate, "headrace_gate_actors"),
+            waiting_for=waiting_for,
+        )
+
+    def _remember(self, learner: Metrics, now: float) -> None:
+        lag = "headrace_learner_policy_lag_updates"
+        sample = _Sample(now, self._env_steps, learner.get(f"{lag}_sum", 0.0), learner.get(f"{lag}_count", 0.0))
+        last = self._samples[-1] if self._samples else sample
+        if sample.env_steps < last.env_steps or sample.lag_count < last.lag_count:
+            self._samples.clear()  # another learner: its counters began anew
+        self._samples.append(sample)
+        while now - self._samples[0].time > RATE_WINDOW_SECONDS:
+            self._samples.popleft()
+
+    def _rate(self) -> float | None:
+        if len(self._samples) < 2:
+            return None
+        first, last = self._samples[0], self._samples[-1]
+        return (last.env_steps - first.env_steps) / (last.time - first.time)
+
+    def _lag_mean(self) -> float | None:
+        if not self._samples:
+            return None
+        first, last = self._samples[0], self._samples[-1]
+        count = last.lag_count - first.lag_count
+        return (last.lag_sum - first.lag_sum) / count if count else None
+
+
+class Scraper:
+    """Takes a snapshot every second in a thread of its own, so that a process that does not answer holds nothing up."""
+
+    def __init__(self, picture: Picture, learner: Callable[[], str | None], gate: Callable[[], str | None]) -> None:
+        """`learner` and `gate` give the present host:port of their metrics."""
+        self._picture = picture
+        self._learner = learner
+        self._gate = gate
+        self._stopped = threading.Event()
+        self.latest = picture.add({}, {}, "the processes to start", time.monotonic())
+        threading.Thread(target=self._run, name="scraper", daemon=True).start()
+
+    def refresh(self) -> None:
+        """Take a snapshot now."""
+        learner, gate = fetch_metrics(self._learner()), fetch_metrics(self._gate())
+        waiting_for = fetch_waiting_for(self._learner()) if learner else "the learner to start"
+        self.latest = self._picture.add(learner, gate, waiting_for, time.monotonic())
+
+    def close(self) -> None:
+        """End the thread at its next turn."""
+        self._stopped.set()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(PERIOD_SECONDS):
+            self.refresh()
+
+
+def fetch_metrics(address: str | None) -> Metrics:
+    """Every sample without labels, by name; empty if the process does not answer."""
+    text = _get(address, "/metrics")
+    families = text_string_to_metric_families(text)
+    return {sample.name: sample.value for family in families for sample in family.samples if not sample.labels}
+
+
+def fetch_waiting_for(address: str | None) -> str:
+    """What the process says it waits for; empty if it works or does not answer."""
+    return next((line.partition("waiting for ")[2] for line in _get(address, "/healthz").splitlines()), "")
+
+
+def _get(address: str | None, path: str) -> str:
+    if address is None:
+        return ""
+    try:
+        with urllib.request.urlopen(f"http://{address}{path}", timeout=1.0) as answer:
+            return str(answer.read().decode())
+    except (OSError, urllib.error.URLError, ValueError):
+        return ""
+
+
+def _known(metrics: Metrics, name: str) -> float | None:
+    value = metrics.get(name, math.nan)
+    return value if math.isfinite(value) else None
+
+
+def _whole(metrics: Metrics, name: str) -> int | None:
+    value = _known(metrics, name)
+    return None if value is None else int(value)

@@ -1,0 +1,113 @@
+"""`headrace train`: checks what was asked for, makes the run's folder and runs its processes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+from headrace_local import cores, display, launch, resume, run_folder, targets
+from headrace_local.interrupts import Interrupts
+from headrace_local.processes import ProcessSpecification
+from headrace_local.scrape import Picture, Scraper, Snapshot
+from headrace_local.supervisor import Outcome, Supervisor
+from headrace_proto import environments
+from headrace_proto.errors import UserError
+from headrace_proto.settings import RunSettings, TrainSettings, parse
+
+PROGRAM = "headrace train"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Train as the arguments say and return the exit status; raises UserError before anything is started."""
+    settings, resumption = read_settings(arguments)
+    game = environments.find_game(settings.game)
+    environments.spaces(game)
+    check_capacity(settings)
+    if resumption is not None:
+        run_dir = resumption.run_dir
+        run_dir.mkdir(parents=True, exist_ok=True)
+    else:
+        name = settings.name or run_folder.default_name(settings, game.name, datetime.now())
+        run_dir = run_folder.create(settings.runs, name)
+    checkpoint = resumption.checkpoint.path if resumption is not None else None
+    with run_folder.locked(run_dir):
+        return _train(settings, run_dir.absolute(), checkpoint, settings.frame_skip if game.is_atari else 1)
+
+
+def read_settings(arguments: Sequence[str]) -> tuple[TrainSettings, resume.Resumption | None]:
+    """Flags over environment over the resumed checkpoint's settings over presets over defaults."""
+    settings = parse(TrainSettings, arguments, PROGRAM)
+    if settings.resume is None:
+        return settings, None
+    from headrace_learner import checkpoints  # brings torch, which a new run needs only in its learner
+
+    resumption = resume.find(settings, checkpoints.resolve)
+    if resumption is None:
+        return settings, None
+    saved = resumption.checkpoint.settings
+    resumed = {name: saved[name] for name in RunSettings.model_fields if name in saved}
+    return parse(TrainSettings, arguments, PROGRAM, resumed), resumption
+
+
+def check_capacity(settings: TrainSettings) -> None:
+    """Raise UserError for a capacity with which learner and actors could wait for each other for ever."""
+    rollout = settings.rollout_transitions
+    round_of_actor = settings.environments_per_actor * rollout
+    least = max(settings.batch_size - 1 + round_of_actor, settings.batch_size + rollout)
+    if settings.capacity < least:
+        raise UserError(
+            f"--capacity {settings.capacity}: can deadlock, for the gate may hold all but one transition of a batch "
+            f"({settings.batch_size}) while an actor waits for credit for a round ({settings.environments_per_actor} "
+            f"environments x {rollout} transitions); allowed: at least {least}"
+        )
+
+
+def _train(settings: TrainSettings, run_dir: Path, checkpoint: Path | None, frame_skip: int) -> int:
+    interrupts = Interrupts().install()
+    actors = settings.actors or cores.default_actors(cores.usable_cores())
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(launch.short_temporary_folder()))
+        processes = launch.specifications(settings, actors, run_dir, folder, checkpoint)
+        by_name: dict[str, ProcessSpecification] = {process.name: process for process in processes}
+        scraper = Scraper(
+            Picture(settings.steps, frame_skip),
+            learner=partial(targets.address, by_name["learner"]),
+            gate=partial(targets.address, by_name["gate"]),
+        )
+        stack.callback(scraper.close)
+        shown = display.for_output()
+        stack.callback(shown.close)
+        targets_file = targets.TargetsFile(run_dir / "targets.json")
+        stack.callback(targets_file.update, [])
+
+        def each_turn() -> None:
+            targets_file.update(processes)
+            shown.progress(scraper.latest)
+
+        shown.event("run", f"run folder {run_dir}", run_dir=str(run_dir), game=settings.game, actors=actors)
+        outcome = Supervisor(processes, shown, interrupts, each_turn).run()
+        _announce_end(shown, outcome, scraper.latest, settings, run_dir)
+    if outcome.error:
+        with suppress(BrokenPipeError):
+            print(f"error: {outcome.error}", file=sys.stderr)
+    return outcome.status
+
+
+def _announce_end(
+    shown: display.Display, outcome: Outcome, last: Snapshot, settings: TrainSettings, run_dir: Path
+) -> None:
+    chosen = f"--name {run_dir.name}" + ("" if settings.runs == Path("runs") else f" --runs {settings.runs}")
+    shown.event(
+        outcome.kind,
+        f"{outcome.kind} at about {last.env_steps:,} of {last.steps:,} steps; the run is in {run_dir}\n"
+        f"         scores: headrace evaluate {chosen}\n"
+        f"         watch:  headrace play {chosen} --record game.mp4",
+        run_dir=str(run_dir),
+        env_steps=last.env_steps,
+        steps=last.steps,
+        status=outcome.status,
+    )

@@ -1,0 +1,124 @@
+"""The shape of the repository: who may import whom, and what no module may do."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = {
+    "headrace_proto": ROOT / "proto",
+    "headrace_actor": ROOT / "services" / "actor",
+    "headrace_gate": ROOT / "services" / "replay-gate",
+    "headrace_learner": ROOT / "services" / "learner",
+    "headrace_local": ROOT / "deploy" / "local",
+}
+SERVICES = ("headrace_actor", "headrace_gate", "headrace_learner")
+MODULES = sorted(path for name, project in PACKAGES.items() for path in (project / name).rglob("*.py"))
+
+CODE_FROM_BYTES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}
+CALLS_THAT_RUN_CODE = {"eval", "exec", "torch.load", "torch.save", "torch.jit.load", "numpy.load", "np.load"}
+LONGEST_MODULE_LINES = 400
+
+
+def in_repository(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def test_services_import_proto_and_their_own_code_only() -> None:
+    checked = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_depends_on_no_other_service(service: str) -> None:
+    ours = {name.replace("_", "-") for name in PACKAGES}
+    assert {name for name in _dependencies(PACKAGES[service]) if name in ours} == {"headrace-proto"}
+
+
+def test_proto_depends_on_nothing_of_ours() -> None:
+    assert not {name for name in _dependencies(PACKAGES["headrace_proto"]) if name.startswith("headrace")}
+
+
+@pytest.mark.parametrize("package", list(PACKAGES))
+def test_a_package_declares_what_it_imports_of_ours(package: str) -> None:
+    imported = {name.split(".")[0] for path in (PACKAGES[package] / package).rglob("*.py") for name in _imports(path)}
+    declared = {name.replace("-", "_") for name in _dependencies(PACKAGES[package])}
+    assert {name for name in imported if name in PACKAGES} - {package} <= declared
+
+
+def test_the_gate_runs_without_torch_gymnasium_and_safetensors() -> None:
+    heavy = ("torch", "gymnasium", "ale_py", "safetensors")
+    program = f"import headrace_gate.__main__, sys; print([name for name in {heavy} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("package", ["headrace_local", "headrace_local.cli", "headrace_local.train"])
+def test_the_command_answers_without_waiting_for_torch(package: str) -> None:
+    program = f"import {package}, sys; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "False\n"
+
+
+def test_the_gate_declares_no_torch() -> None:
+    project = tomllib.loads((PACKAGES["headrace_gate"] / "pyproject.toml").read_text())["project"]
+    assert project["dependencies"] == ["headrace-proto"]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=in_repository)
+def test_nothing_read_from_a_socket_or_a_file_can_run_code(path: Path) -> None:
+    assert [name for name in _imports(path) if name.split(".")[0] in CODE_FROM_BYTES] == []
+    assert [name for name in _calls(path) if name in CALLS_THAT_RUN_CODE] == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=in_repository)
+def test_a_module_is_short_and_named_for_what_it_is(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= LONGEST_MODULE_LINES
+    assert not re.search(r"util|helper|manager|common|misc", path.stem)
+
+
+def test_the_check_for_code_from_bytes_sees_what_it_looks_for(tmp_path: Path) -> None:
+    path = tmp_path / "bad.py"
+    path.write_text("from pickle import loads\nimport torch\ntorch.load('x')\neval('1')\n")
+    assert "pickle" in set(_imports(path)) & CODE_FROM_BYTES
+    assert set(_calls(path)) == {"torch.load", "eval"}
+
+
+def test_one_lock_pins_every_dependency_of_every_package() -> None:
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    pinned = {line.partition("==")[0] for line in lines if not line.startswith(("#", " "))}
+    needed = {name for project in PACKAGES.values() for name in _dependencies(project)}
+    assert {name for name in needed if not name.startswith("headrace-")} <= pinned
+    assert not [name for name in pinned if re.match("nvidia|cuda|triton", name)]
+
+
+def _dependencies(project: Path) -> set[str]:
+    declared = tomllib.loads((project / "pyproject.toml").read_text())["project"]
+    extras = declared.get("optional-dependencies", {}).values()
+    requirements = [*declared.get("dependencies", []), *(line for extra in extras for line in extra)]
+    return {re.split(r"[\[<>=! ]", line)[0].lower() for line in requirements}
+
+
+def _imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def _calls(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func)

@@ -1,0 +1,239 @@
+"""The `headrace` command: its words, its mistakes, the run folder and what it starts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace_local import cli, cores, launch, resume, run_folder, train
+from headrace_local.processes import ProcessSpecification
+from headrace_proto import __version__
+from headrace_proto.errors import UserError
+from headrace_proto.settings import LearnerSettings, RunSettings, TrainSettings, parse
+
+
+def headrace(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The real command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "headrace_local", *arguments],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+class TestCommand:
+    @pytest.mark.parametrize("arguments", [[], ["--help"]])
+    def test_help_names_every_command(self, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.run(arguments) == 0
+        printed = capsys.readouterr().out
+        assert all(command in printed for command in ("train", "evaluate", "play"))
+
+    def test_version_is_the_release(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.run(["--version"]) == 0
+        assert capsys.readouterr().out == f"headrace {__version__}\n"
+
+    @pytest.mark.parametrize(
+        ("arguments", "environment", "line"),
+        [
+            (["trian"], {}, "trian: no such command; did you mean `headrace train`?"),
+            (["dance"], {}, "dance: no such command; allowed: train, evaluate, play"),
+            (["train", "--game", "brekout"], {}, "--game brekout: no such game; did you mean Breakout"),
+            (["train", "--n-step", "0"], {}, "--n-step 0: must be greater than or equal to 1"),
+            (
+                ["train"],
+                {"HEADRACE_N_STEPS": "3"},
+                "HEADRACE_N_STEPS=3: no such setting; did you mean HEADRACE_N_STEP?",
+            ),
+            (["train", "--capacity", "64"], {}, "--capacity 64: can deadlock"),
+            (["train", "--name", "../up"], {}, "--name ../up: "),
+            (["train", "--resume", "latest"], {}, "--resume latest: no run in runs has a checkpoint"),
+            (["train", "--resume", "no/such"], {}, "--resume no/such: no such checkpoint"),
+        ],
+    )
+    def test_a_mistake_gets_one_line_and_status_two(
+        self, tmp_path: Path, arguments: list[str], environment: dict[str, str], line: str
+    ) -> None:
+        ended = headrace(*arguments, cwd=tmp_path, **environment)
+
+        assert ended.returncode == 2
+        assert ended.stderr.startswith(f"error: {line}")
+        assert ended.stderr.count("\n") == 1
+        assert not (tmp_path / "runs").exists()
+
+
+class TestCapacity:
+    def test_the_least_allowed_is_a_batch_less_one_and_a_round_of_one_actor(self) -> None:
+        train.check_capacity(_settings("--capacity", "103"))  # 64 - 1 + 8 * 5
+        with pytest.raises(UserError, match=r"--capacity 102: can deadlock.*allowed: at least 103"):
+            train.check_capacity(_settings("--capacity", "102"))
+
+    def test_it_counts_the_rollout_length_where_that_is_not_n(self) -> None:
+        with pytest.raises(UserError, match="at least 223"):
+            train.check_capacity(_settings("--rollout-length", "20", "--capacity", "222"))
+
+
+class TestDefaults:
+    def test_one_core_is_the_learners_and_there_are_two_actors_at_least(self) -> None:
+        assert [cores.default_actors(count) for count in (1, 2, 3, 8)] == [2, 2, 2, 7]
+
+    @pytest.mark.parametrize(("limit", "expected"), [("150000 100000", 2), ("50000 100000", 1), ("900000 100000", 4)])
+    def test_a_containers_limit_counts(
+        self, limit: str, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(4)))
+        (tmp_path / "cpu.max").write_text(limit + "\n")
+        assert cores.usable_cores(tmp_path / "cpu.max") == expected
+
+    @pytest.mark.parametrize("limit", ["max 100000", ""])
+    def test_without_a_limit_the_affinity_counts(
+        self, limit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(4)))
+        (tmp_path / "cpu.max").write_text(limit)
+        assert cores.usable_cores(tmp_path / "cpu.max") == 4
+
+
+class TestLaunch:
+    def test_the_learner_gets_every_setting_of_the_run(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        settings = _settings("--preset", "paper", "--double-q", "--gradient-clip", "3", "--steps", "123", "--seed", "9")
+        learner = _processes(settings, tmp_path)["learner"]
+
+        for name, value in learner.environment.items():
+            monkeypatch.setenv(name, value)
+        seen = parse(LearnerSettings, [], "learner")
+
+        assert {name: getattr(seen, name) for name in RunSettings.model_fields} == {
+            name: getattr(settings, name) for name in RunSettings.model_fields
+        }
+        assert seen.run_dir == tmp_path
+
+    def test_a_restarted_learner_goes_on_from_its_latest_checkpoint(self, tmp_path: Path) -> None:
+        assert _processes(_settings(), tmp_path)["learner"].restart_environment == {"HEADRACE_RESUME": "auto"}
+
+    def test_an_actor_gets_the_gates_address_and_nothing_of_the_run(self, tmp_path: Path) -> None:
+        given = set(_processes(_settings(), tmp_path)["actor-1"].environment)
+        assert given == {
+            "OMP_NUM_THREADS",
+            "PYTHONUNBUFFERED",
+            "HEADRACE_GATE_ADDRESS",
+            "HEADRACE_LOG_LEVEL",
+            "HEADRACE_METRICS_ADDRESS_FILE",
+            "HEADRACE_METRICS_PORT",
+        }
+
+    @pytest.mark.parametrize("transport", ["ipc", "tcp"])
+    def test_the_ends_of_every_socket_meet(self, transport: str, tmp_path: Path) -> None:
+        processes = _processes(_settings("--transport", transport), tmp_path)
+        gate, learner = processes["gate"].environment, processes["learner"].environment
+        assert gate["HEADRACE_LEARNER_ADDRESS"] == learner["HEADRACE_WEIGHTS_BIND"]
+        assert gate["HEADRACE_BATCHES_BIND"] == learner["HEADRACE_BATCHES_ADDRESS"]
+        assert gate["HEADRACE_CONTROL_BIND"] == processes["actor-0"].environment["HEADRACE_GATE_ADDRESS"]
+        bound = {gate[f"HEADRACE_{name}_BIND"] for name in ("TRANSITIONS", "CONTROL", "BATCHES")}
+        assert len(bound | {learner["HEADRACE_WEIGHTS_BIND"]}) == 4
+        assert all(address.startswith(f"{transport}://") for address in bound)
+
+    def test_paths_of_sockets_are_short_enough_for_the_kernel_wherever_tmpdir_is(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        deep = tmp_path / ("d" * 100)
+        deep.mkdir()
+        monkeypatch.setattr("tempfile.tempdir", str(deep))
+        with launch.short_temporary_folder() as folder:
+            address = launch.make_addresses("ipc", Path(folder)).transitions
+        assert len(address.removeprefix("ipc://")) <= launch.LONGEST_IPC_PATH
+
+
+class TestRunFolder:
+    def test_is_named_by_game_algorithm_seed_and_time(self) -> None:
+        name = run_folder.default_name(_settings("--seed", "7"), "ALE/SpaceInvaders-v5", datetime(2026, 1, 31, 12))
+        assert name == "spaceinvaders-nstep-q-seed7-20260131-120000"
+
+    def test_an_existing_one_is_not_overwritten(self, tmp_path: Path) -> None:
+        run_folder.create(tmp_path, "first")
+        with pytest.raises(UserError, match=r"--name first: .* exists; add --resume latest .* or choose another name"):
+            run_folder.create(tmp_path, "first")
+
+    def test_only_one_command_holds_a_run(self, tmp_path: Path) -> None:
+        with run_folder.locked(tmp_path), pytest.raises(UserError, match="another `headrace train` has this run"):
+            run_folder.locked(tmp_path).__enter__()
+        with run_folder.locked(tmp_path):
+            pass
+
+
+@dataclass(frozen=True)
+class SavedCheckpoint:
+    path: Path
+    settings: Mapping[str, Any]
+
+
+class TestResume:
+    """Against folders of checkpoints that hold nothing but the name of their game."""
+
+    def test_latest_is_of_the_run_that_saved_last(self, tmp_path: Path) -> None:
+        _save(tmp_path / "old", 100, "CartPole-v1", saved_at=1)
+        _save(tmp_path / "new", 100, "ALE/Pong-v5", saved_at=2)
+        found = resume.find(_settings("--runs", str(tmp_path), "--resume", "latest"), _resolve)
+        assert found is not None
+        assert found.run_dir == tmp_path / "new"
+
+    def test_a_game_asked_for_by_any_of_its_names_chooses_the_run(self, tmp_path: Path) -> None:
+        _save(tmp_path / "pong", 1250000, "ALE/Pong-v5", saved_at=1)
+        _save(tmp_path / "cart", 1250000, "CartPole-v1", saved_at=2)
+        found = resume.find(_settings("--runs", str(tmp_path), "--resume", "1250000", "--game", "Pong-v0"), _resolve)
+        assert found is not None
+        assert found.checkpoint.path == tmp_path / "pong" / "checkpoints" / "1250000"
+
+    def test_a_checkpoint_of_another_game_is_refused(self, tmp_path: Path) -> None:
+        _save(tmp_path / "cart", 100, "CartPole-v1", saved_at=1)
+        with pytest.raises(UserError, match=r"--game Pong: .* is of CartPole-v1; leave out --game or --resume"):
+            resume.find(
+                _settings("--runs", str(tmp_path), "--name", "cart", "--resume", "latest", "--game", "Pong"), _resolve
+            )
+
+    def test_a_path_goes_on_in_its_own_run_or_in_the_one_named(self, tmp_path: Path) -> None:
+        path = _save(tmp_path / "cart", 100, "CartPole-v1", saved_at=1)
+        own = resume.find(_settings("--runs", str(tmp_path), "--resume", str(path)), _resolve)
+        named = resume.find(_settings("--runs", str(tmp_path), "--resume", str(path), "--name", "fork"), _resolve)
+        assert own is not None
+        assert named is not None
+        assert own.run_dir == tmp_path / "cart"
+        assert named.run_dir == tmp_path / "fork"
+
+    def test_auto_starts_anew_where_there_is_nothing(self, tmp_path: Path) -> None:
+        assert resume.find(_settings("--runs", str(tmp_path), "--resume", "auto"), _resolve) is None
+
+
+def _settings(*arguments: str) -> TrainSettings:
+    return parse(TrainSettings, arguments, "headrace train")
+
+
+def _processes(settings: TrainSettings, folder: Path) -> dict[str, ProcessSpecification]:
+    processes = launch.specifications(settings, 2, folder, folder, None)
+    return {process.name: process for process in processes}
+
+
+def _save(run_dir: Path, step: int, game: str, saved_at: float) -> Path:
+    path = run_dir / "checkpoints" / str(step)
+    path.parent.mkdir(parents=True)
+    path.write_text(game)
+    os.utime(path, (saved_at, saved_at))
+    return path
+
+
+def _resolve(run_dir: Path, choice: str) -> SavedCheckpoint:
+    folder = run_dir / "checkpoints"
+    found = sorted(folder.glob("*")) if choice in ("latest", "auto") else [folder / Path(choice).name]
+    if not found or not found[-1].exists():
+        raise UserError(f"--resume {choice}: no checkpoint in {folder}")
+    return SavedCheckpoint(found[-1], {"game": found[-1].read_text()})

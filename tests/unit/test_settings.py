@@ -1,0 +1,171 @@
+"""One name for every setting: flag, environment, preset and default, and what is said of a mistake."""
+
+from __future__ import annotations
+
+import pytest
+
+from headrace_local.ancestor_flags import translate
+from headrace_proto.errors import UserError
+from headrace_proto.presets import PRESETS
+from headrace_proto.settings import (
+    EvaluateSettings,
+    GateSettings,
+    LearnerSettings,
+    PlaySettings,
+    RunSettings,
+    Settings,
+    TrainSettings,
+    flag_name,
+    parse,
+    variable_name,
+)
+
+
+def train_settings(*arguments: str, resumed: dict[str, object] | None = None) -> TrainSettings:
+    return parse(TrainSettings, arguments, "headrace train", resumed)
+
+
+def with_descendants(settings: type[Settings]) -> list[type[Settings]]:
+    below = [found for child in settings.__subclasses__() for found in with_descendants(child)]
+    return list(dict.fromkeys([settings, *below]))
+
+
+class TestPrecedence:
+    def test_defaults_hold_where_nothing_is_said(self) -> None:
+        assert train_settings().batch_size == 64
+        assert train_settings().capacity == 256
+
+    def test_a_preset_wins_over_defaults(self) -> None:
+        assert train_settings("--preset", "ancestor").batch_size == 20
+
+    def test_the_environment_wins_over_a_preset(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HEADRACE_BATCH_SIZE", "32")
+        assert train_settings("--preset", "ancestor").batch_size == 32
+
+    def test_a_flag_wins_over_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HEADRACE_BATCH_SIZE", "32")
+        assert train_settings("--preset", "ancestor", "--batch-size", "16").batch_size == 16
+
+    def test_the_environment_can_name_the_preset(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HEADRACE_PRESET", "paper")
+        assert train_settings().learning_rate == 7e-4
+
+    def test_a_resumed_checkpoint_wins_over_defaults_and_yields_to_flags(self) -> None:
+        resumed: dict[str, object] = {"preset": "paper", "learning_rate": 1e-3, "seed": 7}
+        settings = train_settings("--seed", "8", resumed=resumed)
+        assert (settings.learning_rate, settings.seed) == (1e-3, 8)
+
+    def test_a_resumed_checkpoint_does_not_stay_for_the_next_reader(self) -> None:
+        train_settings(resumed={"seed": 7})
+        assert train_settings().seed == 1
+
+    @pytest.mark.parametrize("preset", list(PRESETS))
+    def test_a_preset_names_only_settings_of_a_run_or_its_checkpoints(self, preset: str) -> None:
+        settings = train_settings("--preset", preset)
+        for name, value in PRESETS[preset].items():
+            assert getattr(settings, name) == value
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(
+        ("arguments", "line"),
+        [
+            (["--n-step", "0"], "--n-step 0: must be greater than or equal to 1 (environment: HEADRACE_N_STEP)"),
+            (["--n-step", "five"], "--n-step five: must be a valid integer"),
+            (["--n-steps", "5"], "--n-steps: no such setting; did you mean --n-step?"),
+            (["--discount=1.5"], "--discount 1.5: must be less than or equal to 1"),
+            (["--learning-rate", "nan"], "--learning-rate nan: must be"),
+            (["--algorithm", "dqn"], "--algorithm dqn: must be 'nstep-q'"),
+            (["--capacity", "1"], "--capacity 1: must be greater than or equal to 2"),
+            (["--wibble"], "--wibble: no such setting; see --help for the names"),
+        ],
+    )
+    def test_a_wrong_flag_gets_its_name_its_value_and_what_is_allowed(self, arguments: list[str], line: str) -> None:
+        with pytest.raises(UserError) as raised:
+            train_settings(*arguments)
+        assert str(raised.value).startswith(line)
+        assert "\n" not in str(raised.value)
+
+    def test_a_wrong_variable_gets_the_same_line_as_a_flag(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HEADRACE_N_STEP", "0")
+        with pytest.raises(UserError, match=r"--n-step 0: .*environment: HEADRACE_N_STEP"):
+            train_settings()
+
+    def test_a_misspelt_variable_is_not_ignored(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HEADRACE_CAPACTIY", "512")
+        with pytest.raises(UserError, match=r"HEADRACE_CAPACTIY=512: no such setting; did you mean HEADRACE_CAPACITY"):
+            train_settings()
+
+    def test_another_services_variable_is_no_mistake(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HEADRACE_LEARNING_RATE", "0.001")
+        parse(GateSettings, [], "headrace-gate")
+
+
+class TestNames:
+    @pytest.mark.parametrize("settings", with_descendants(Settings), ids=lambda settings: settings.__name__)
+    def test_every_setting_says_what_it_is(self, settings: type[Settings]) -> None:
+        silent = [name for name, field in settings.model_fields.items() if not field.description]
+        assert silent == []
+
+    @pytest.mark.parametrize("name", list(RunSettings.model_fields))
+    def test_a_flag_and_a_variable_of_one_setting_have_one_name(self, name: str) -> None:
+        assert flag_name(name).removeprefix("--").replace("-", "_").upper() == variable_name(name)[len("HEADRACE_") :]
+
+    def test_the_learner_knows_every_setting_of_a_run(self) -> None:
+        assert set(RunSettings.model_fields) <= set(LearnerSettings.model_fields)
+
+
+class TestAncestorFlags:
+    """The command lines of Grzego/async-rl."""
+
+    def test_its_readmes_command_line_is_understood(self) -> None:
+        settings = _from_ancestor("--game=Breakout-v0", "--processes=16", "--n_step=5", "--th_comp_fix=False")
+        assert (settings.game, settings.actors, settings.n_step) == ("Breakout-v0", 16, 5)
+
+    def test_every_flag_has_todays_name(self) -> None:
+        settings = _from_ancestor(
+            *("--lr", "0.0002", "--batch_size", "20", "--swap_freq", "100", "--save_freq", "1000"),
+            *("--eps_decay", "4000", "--lr_decay=8000", "--queue_size=512", "--checkpoint=1250000"),
+        )
+        assert settings.learning_rate == 0.0002
+        assert settings.batch_size == 20
+        assert settings.publish_every == 100
+        assert settings.save_every == 1000
+        assert settings.epsilon_decay_steps == 4000
+        assert settings.learning_rate_decay_steps == 8000
+        assert settings.capacity == 512
+        assert settings.resume == "1250000"
+
+    @pytest.mark.parametrize("arguments", [["--checkpoint=0"], ["--checkpoint", "0"]])
+    def test_its_checkpoint_nought_starts_anew(self, arguments: list[str]) -> None:
+        assert _from_ancestor(*arguments).resume is None
+
+    @pytest.mark.parametrize("value", [["=False"], ["=True"], ["", "False"], ["", "no"], [""]])
+    def test_d6_its_theano_flag_takes_any_value_and_is_ignored_with_a_note(self, value: list[str]) -> None:
+        translated = translate("train", ["--th_comp_fix" + value[0], *value[1:], "--processes", "4"])
+        assert translated.arguments == ["--actors", "4"]
+        assert len(translated.notes) == 1
+
+    def test_d6_a_boolean_flag_can_be_switched_on_and_off(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert train_settings("--double-q").double_q is True
+        assert train_settings("--preset", "paper").life_loss_terminal is True
+        assert train_settings("--preset", "paper", "--no-life-loss-terminal").life_loss_terminal is False
+        monkeypatch.setenv("HEADRACE_DOUBLE_Q", "true")
+        assert train_settings().double_q is True
+        assert train_settings("--no-double-q").double_q is False
+        monkeypatch.setenv("HEADRACE_DOUBLE_Q", "False")
+        assert train_settings().double_q is False
+
+    def test_its_model_is_a_checkpoint_to_play(self) -> None:
+        arguments = translate("play", ["--model=model-1250000", "--game=Breakout-v0", "--eps", "0.1"]).arguments
+        settings = parse(PlaySettings, arguments, "headrace play")
+        assert (settings.checkpoint, settings.game, settings.epsilon) == ("model-1250000", "Breakout-v0", 0.1)
+
+    def test_todays_flags_pass_unchanged(self) -> None:
+        arguments = ["--checkpoint", "latest", "--episodes=3", "--json"]
+        assert translate("evaluate", arguments).arguments == arguments
+        assert parse(EvaluateSettings, arguments, "headrace evaluate").json_output is True
+
+
+def _from_ancestor(*arguments: str) -> TrainSettings:
+    return train_settings(*translate("train", arguments).arguments)

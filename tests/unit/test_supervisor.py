@@ -1,0 +1,334 @@
+"""The supervisor with real small processes, and its pure restart policy."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from headrace_local import tether
+from headrace_local.interrupts import Interrupts
+from headrace_local.processes import ChildProcess, ProcessSpecification, Role, describe_status
+from headrace_local.restarts import Abort, Finish, Restart, RestartPolicy
+from headrace_local.scrape import Snapshot
+from headrace_local.supervisor import Outcome, Supervisor
+from headrace_local.targets import TargetsFile
+
+DEADLINE_SECONDS = 30.0
+SLEEP = "import time; time.sleep(600)"
+READY_THEN_SLEEP = "print('ready', flush=True); import time; time.sleep(600)"
+
+
+class TestRestartPolicy:
+    def test_a_process_that_dies_starts_again_with_a_pause_that_doubles_up_to_ten_seconds(self) -> None:
+        policy = RestartPolicy("actor")
+        pauses = [policy.after_exit(-9, at, at + 20.0) for at in range(0, 700, 100)]
+        assert pauses == [Restart(seconds) for seconds in (0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0)]
+
+    def test_thirty_seconds_of_life_reset_the_pause(self) -> None:
+        policy = RestartPolicy("gate")
+        for at in (0.0, 100.0, 200.0):
+            policy.after_exit(1, at, at + 1)
+        assert policy.after_exit(1, 300.0, 330.0) == Restart(0.5)
+
+    @pytest.mark.parametrize("role", ["actor", "gate", "learner"])
+    @pytest.mark.parametrize("status", [2, 3])
+    def test_a_persons_mistake_or_a_loss_that_is_not_finite_ends_the_run_with_its_status(
+        self, role: Role, status: int
+    ) -> None:
+        assert RestartPolicy(role).after_exit(status, 0.0, 1.0) == Abort(status)
+
+    def test_the_fifth_death_within_a_minute_ends_the_run(self) -> None:
+        policy = RestartPolicy("learner")
+        decisions = [policy.after_exit(1, at, at) for at in (0.0, 15.0, 30.0, 45.0, 60.0)]
+        assert all(isinstance(decision, Restart) for decision in decisions[:4])
+        assert decisions[4] == Abort(1, in_crash_loop=True)
+
+    def test_five_deaths_over_more_than_a_minute_do_not_end_the_run(self) -> None:
+        policy = RestartPolicy("learner")
+        decisions = [policy.after_exit(1, at, at) for at in (0.0, 15.0, 30.0, 45.0, 61.0)]
+        assert all(isinstance(decision, Restart) for decision in decisions)
+
+    def test_a_learner_that_ends_well_has_finished_the_run(self) -> None:
+        assert RestartPolicy("learner").after_exit(0, 0.0, 1.0) == Finish()
+
+    def test_an_actor_that_leaves_starts_again_however_often_without_being_a_crash(self) -> None:
+        policy = RestartPolicy("actor")
+        assert {policy.after_exit(0, at, at) for at in range(10)} == {Restart(2.0)}
+
+
+class RecordingDisplay:
+    """A display that remembers its events."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str, dict[str, Any]]] = []
+
+    def event(self, kind: str, message: str, **fields: Any) -> None:
+        self.events.append((kind, message, fields))
+
+    def progress(self, snapshot: Snapshot) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        return [fields for name, _, fields in self.events if name == kind]
+
+
+class Run:
+    """Processes under a supervisor, with what was seen of them."""
+
+    def __init__(self, folder: Path, stop_seconds: float = 20.0) -> None:
+        self.folder = folder
+        self.display = RecordingDisplay()
+        self.interrupts = Interrupts()
+        self.stop_seconds = stop_seconds
+        self.specifications: list[ProcessSpecification] = []
+
+    def add(self, name: str, role: Role, code: str, **environment: str) -> ProcessSpecification:
+        specification = ProcessSpecification(
+            name=name,
+            role=role,
+            command=(sys.executable, "-c", textwrap.dedent(code)),
+            log=self.folder / "logs" / f"{name}.log",
+            address_file=self.folder / f"{name}.address",
+            environment=environment,
+            restart_environment={"AGAIN": "yes"},
+            labels={"job": f"headrace-{role}"},
+        )
+        self.specifications.append(specification)
+        return specification
+
+    def supervise(self, each_turn: Callable[[], None] = lambda: None) -> Outcome:
+        give_up_at = time.monotonic() + DEADLINE_SECONDS
+
+        def turn() -> None:
+            assert time.monotonic() < give_up_at, f"not over in time: {self.display.events}"
+            each_turn()
+
+        supervisor = Supervisor(self.specifications, self.display, self.interrupts, turn, self.stop_seconds)
+        outcome = supervisor.run()
+        pids = [event["pid"] for kind in ("started", "restarted") for event in self.display.of(kind)]
+        assert not [pid for pid in pids if psutil.pid_exists(pid)], "a process was left"
+        return outcome
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path)
+
+
+class TestSupervisor:
+    def test_ends_the_others_when_the_learner_has_finished(self, run: Run) -> None:
+        run.add("gate", "gate", SLEEP)
+        run.add("learner", "learner", "print('done')")
+        run.add("actor-0", "actor", SLEEP)
+
+        assert run.supervise() == Outcome("finished")
+        assert (run.folder / "logs" / "learner.log").read_text() == "done\n"
+
+    def test_starts_a_dead_actor_again_and_says_so(self, run: Run) -> None:
+        done = run.folder / "done"
+        run.add(
+            "actor-0",
+            "actor",
+            """
+            import os, pathlib, signal, time
+            if "AGAIN" not in os.environ:
+                print("last words", flush=True)
+                os.kill(os.getpid(), signal.SIGKILL)
+            pathlib.Path(os.environ["DONE"]).touch()
+            time.sleep(600)
+            """,
+            DONE=str(done),
+        )
+        run.add("learner", "learner", _until(done))
+
+        assert run.supervise() == Outcome("finished")
+        (died,) = run.display.of("died")
+        assert (died["process"], died["status"], died["log"]) == ("actor-0", -9, ["last words"])
+        assert [event["process"] for event in run.display.of("restarted")] == ["actor-0"]
+
+    def test_a_persons_mistake_in_a_process_ends_the_run_with_its_line_and_status(self, run: Run) -> None:
+        run.add("gate", "gate", SLEEP)
+        run.add("learner", "learner", "import sys; print('error: --game Brekout: no such game'); sys.exit(2)")
+
+        assert run.supervise() == Outcome("failed", 2, "learner: --game Brekout: no such game")
+
+    def test_a_loss_that_is_not_finite_ends_the_run_with_status_three(self, run: Run) -> None:
+        run.add("learner", "learner", "import sys; print('error: the loss is nan'); sys.exit(3)")
+
+        assert run.supervise() == Outcome("failed", 3, "learner: the loss is nan")
+
+    def test_a_crash_loop_ends_the_run_and_shows_the_end_of_the_log(self, run: Run) -> None:
+        run.add("gate", "gate", "raise SystemExit('the disk is full')")
+        run.add("learner", "learner", SLEEP)
+
+        outcome = run.supervise()
+
+        assert (outcome.kind, outcome.status) == ("failed", 1)
+        assert "gate keeps dying (exit status 1)" in outcome.error
+        assert "the disk is full" in outcome.error
+        assert [event["process"] for event in run.display.of("died")] == ["gate"] * 4
+
+    def test_the_first_signal_lets_the_learner_save_and_then_ends_the_others(self, run: Run) -> None:
+        saved = run.folder / "saved"
+        run.add("gate", "gate", READY_THEN_SLEEP)
+        run.add(
+            "learner",
+            "learner",
+            """
+            import os, pathlib, signal, sys, time
+            def save(*_):
+                pathlib.Path(os.environ["SAVED"]).write_text("checkpoint")
+                sys.exit(0)
+            signal.signal(signal.SIGTERM, save)
+            print("ready", flush=True)
+            time.sleep(600)
+            """,
+            SAVED=str(saved),
+        )
+
+        assert run.supervise(_interrupt_when_ready(run, "gate", "learner")) == Outcome("stopped")
+        assert saved.read_text() == "checkpoint"
+
+    def test_a_second_signal_kills_at_once_and_says_that_nothing_was_saved(self, run: Run) -> None:
+        run.add(
+            "learner",
+            "learner",
+            "import signal, time; signal.signal(15, signal.SIG_IGN); print('ready', flush=True); time.sleep(600)",
+        )
+        interrupt = _interrupt_when_ready(run, "learner")
+        stopping = run.display.of
+
+        def twice() -> None:
+            interrupt()
+            if stopping("stopping"):
+                run.interrupts.count = 2
+
+        outcome = run.supervise(twice)
+
+        assert (outcome.kind, outcome.status) == ("failed", 1)
+        assert "stopped before it could save" in outcome.error
+
+    def test_a_process_that_ignores_sigterm_is_killed_in_the_end(self, tmp_path: Path) -> None:
+        run = Run(tmp_path, stop_seconds=0.5)
+        run.add("learner", "learner", _until(tmp_path / "logs" / "ready"))
+        run.add(
+            "gate",
+            "gate",
+            """
+            import os, pathlib, signal, time
+            signal.signal(15, signal.SIG_IGN)
+            pathlib.Path(os.environ["READY"]).touch()
+            time.sleep(600)
+            """,
+            READY=str(tmp_path / "logs" / "ready"),
+        )
+
+        assert run.supervise() == Outcome("finished")
+        assert run.display.of("killed") == [{"processes": ["gate"]}]
+
+    def test_gathers_the_addresses_of_metrics_as_they_come_and_go(self, run: Run) -> None:
+        path = run.folder / "targets.json"
+        targets = TargetsFile(path)
+        actor = run.add("actor-0", "actor", "")
+        targets.update(run.specifications)
+        assert json.loads(path.read_text()) == []
+
+        actor.address_file.write_text("127.0.0.1:1234\n")
+        targets.update(run.specifications)
+        assert json.loads(path.read_text()) == [{"targets": ["127.0.0.1:1234"], "labels": {"job": "headrace-actor"}}]
+
+
+class TestChildProcess:
+    def test_does_not_outlive_a_parent_that_is_killed(self, tmp_path: Path) -> None:
+        parent = subprocess.Popen([sys.executable, "-c", _PARENT, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        _wait_for(lambda: "ready" in (tmp_path / "actor.log").read_text())
+
+        parent.kill()
+        parent.wait()
+        parent.stdout.close()
+
+        _wait_for(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+
+    def test_does_not_start_for_a_parent_that_is_gone_already(self) -> None:
+        gone = subprocess.run([sys.executable, tether.__file__, "1", "true"], capture_output=True, text=True)
+        assert gone.returncode == 1
+        assert gone.stderr == "error: the process that started this one is gone\n"
+
+    def test_gets_no_headrace_variable_but_its_own(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HEADRACE_STEPS", "7")
+        show = "import os; print(sorted(name for name in os.environ if name.startswith('HEADRACE_')))"
+        child = ChildProcess(run.add("actor-0", "actor", show, HEADRACE_GATE_ADDRESS="ipc://x"))
+        _wait_for(lambda: child.status is not None)
+        assert child.last_lines() == ["['HEADRACE_GATE_ADDRESS']"]
+
+    def test_shows_only_what_it_wrote_since_it_started(self, run: Run) -> None:
+        specification = run.add("gate", "gate", "print('second')")
+        specification.log.parent.mkdir()
+        specification.log.write_text("first\n")
+        child = ChildProcess(specification)
+        _wait_for(lambda: child.status is not None)
+        assert child.last_lines() == ["second"]
+
+    def test_its_end_is_described_in_words(self) -> None:
+        assert describe_status(1) == "exit status 1"
+        assert describe_status(-signal.SIGKILL) == "killed by SIGKILL"
+
+
+def test_signals_are_counted() -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        interrupts = Interrupts().install()
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        _wait_for(lambda: interrupts.count == 2)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+_PARENT = """
+import sys, pathlib, time
+from headrace_local.processes import ChildProcess, ProcessSpecification
+folder = pathlib.Path(sys.argv[1])
+command = (sys.executable, "-c", "print('ready', flush=True); import time; time.sleep(600)")
+child = ChildProcess(ProcessSpecification("actor", "actor", command, folder / "actor.log", folder / "address"))
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def _until(path: Path) -> str:
+    return f"import pathlib, time\nwhile not pathlib.Path({str(path)!r}).exists(): time.sleep(0.05)"
+
+
+def _interrupt_when_ready(run: Run, *names: str) -> Callable[[], None]:
+    def turn() -> None:
+        logs = [run.folder / "logs" / f"{name}.log" for name in names]
+        if not run.interrupts.count and all(log.exists() and "ready" in log.read_text() for log in logs):
+            run.interrupts.count = 1
+
+    return turn
+
+
+def _wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        threading.Event().wait(0.02)

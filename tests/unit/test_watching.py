@@ -1,0 +1,88 @@
+"""What `headrace train` shows of a run: read from the processes' real endpoints."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, generate_latest
+from rich.console import Console
+
+from headrace_local.display import panel
+from headrace_local.scrape import Picture, Snapshot, fetch_metrics, fetch_waiting_for
+from headrace_proto.metrics import GateMetrics, LearnerMetrics
+from headrace_proto.telemetry import Health, TelemetryServer
+
+
+def test_reads_what_learner_and_gate_serve() -> None:
+    registry, health = CollectorRegistry(), Health()
+    LearnerMetrics(registry).env_steps.set(640)
+    health.beat("a batch")
+    server = TelemetryServer(registry, health, "127.0.0.1", 0)
+    try:
+        assert fetch_metrics(server.address)["headrace_learner_env_steps"] == 640
+        assert fetch_waiting_for(server.address) == "a batch"
+    finally:
+        server.close()
+
+
+def test_a_process_that_is_away_has_no_metrics() -> None:
+    assert fetch_metrics(None) == {}
+    assert fetch_metrics("127.0.0.1:1") == {}
+
+
+def test_every_metric_that_it_shows_is_one_that_is_exported() -> None:
+    learner, gate = CollectorRegistry(), CollectorRegistry()
+    LearnerMetrics(learner)
+    GateMetrics(gate)
+    exported = generate_latest(learner).decode() + generate_latest(gate).decode()
+    source = Path(sys.modules[Picture.__module__].__file__ or "").read_text()
+    shown = set(re.findall(r'"(headrace_[a-z_0-9]+)"', source))
+    assert len(shown) > 8
+    assert [name for name in shown if name not in exported] == []
+
+
+def test_rates_lag_and_time_left_come_from_differences() -> None:
+    picture = Picture(steps=10_000, frame_skip=4)
+    picture.add(_learner(1000, lag_sum=100, lag_count=50), {}, "", now=0.0)
+    shown = picture.add(_learner(3000, lag_sum=500, lag_count=150), {}, "", now=10.0)
+    assert shown.frames == 12_000
+    assert (shown.steps_per_second, shown.frames_per_second) == (200.0, 800.0)
+    assert shown.seconds_left == 35.0
+    assert shown.policy_lag_mean == 4.0
+
+
+def test_a_restarted_learner_does_not_make_rates_negative() -> None:
+    picture = Picture(steps=10_000, frame_skip=1)
+    picture.add(_learner(3000, lag_sum=500, lag_count=150), {}, "", now=0.0)
+    picture.add({}, {}, "the learner to start", now=1.0)
+    picture.add(_learner(2500, lag_sum=0, lag_count=0), {}, "", now=5.0)
+    assert picture.add(_learner(2600, lag_sum=0, lag_count=0), {}, "", now=6.0).steps_per_second == 100.0
+
+
+def test_what_is_not_a_number_yet_is_unknown() -> None:
+    shown = Picture(100, 1).add({"headrace_learner_episode_return_mean": float("nan")}, {}, "", now=0.0)
+    assert shown.return_mean_100 is None
+
+
+def test_the_panel_shows_every_quantity() -> None:
+    run = Snapshot(500_000, 2_000_000, 2_000_000, 771.5, 3086.0, 12.5, 200, 256, 3.2, 9, 37, 0.0123, 7812, 1944.0, 4)
+    text = _rendered(replace(run, waiting_for="a batch"))
+    for part in ("25.0%", "500,000 of 2,000,000 steps", "0:32:24 left", "771.5", "3,086.0", "12.5", "200 of 256"):
+        assert part in text
+    for part in ("mean 3.2, max 9, bound 37", "0.0123", "7,812", "a batch", "4"):
+        assert part in text
+
+
+def _rendered(run: Snapshot) -> str:
+    console = Console(width=120)
+    with console.capture() as captured:
+        console.print(panel(run))
+    return captured.get()
+
+
+def _learner(env_steps: float, lag_sum: float, lag_count: float) -> dict[str, float]:
+    lag = "headrace_learner_policy_lag_updates"
+    return {"headrace_learner_env_steps": env_steps, f"{lag}_sum": lag_sum, f"{lag}_count": lag_count}
