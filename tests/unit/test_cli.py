@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from headrace_learner import checkpoint_store, checkpoints
+from headrace_learner.checkpoints import CheckpointState
 from headrace_local import cli, cores, launch, resume, run_folder, train
 from headrace_local.processes import ProcessSpecification
 from headrace_proto import __version__
 from headrace_proto.errors import UserError
 from headrace_proto.settings import LearnerSettings, RunSettings, TrainSettings, parse
+from headrace_proto.specification import RunSpecification
 
 
 def headrace(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -171,47 +171,39 @@ class TestRunFolder:
             pass
 
 
-@dataclass(frozen=True)
-class SavedCheckpoint:
-    path: Path
-    settings: Mapping[str, Any]
-
-
 class TestResume:
-    """Against folders of checkpoints that hold nothing but the name of their game."""
-
     def test_latest_is_of_the_run_that_saved_last(self, tmp_path: Path) -> None:
         _save(tmp_path / "old", 100, "CartPole-v1", saved_at=1)
         _save(tmp_path / "new", 100, "ALE/Pong-v5", saved_at=2)
-        found = resume.find(_settings("--runs", str(tmp_path), "--resume", "latest"), _resolve)
-        assert found is not None
-        assert found.run_dir == tmp_path / "new"
+        assert _found(tmp_path, "latest").run_dir == tmp_path / "new"
 
     def test_a_game_asked_for_by_any_of_its_names_chooses_the_run(self, tmp_path: Path) -> None:
-        _save(tmp_path / "pong", 1250000, "ALE/Pong-v5", saved_at=1)
+        pong = _save(tmp_path / "pong", 1250000, "ALE/Pong-v5", saved_at=1)
         _save(tmp_path / "cart", 1250000, "CartPole-v1", saved_at=2)
-        found = resume.find(_settings("--runs", str(tmp_path), "--resume", "1250000", "--game", "Pong-v0"), _resolve)
-        assert found is not None
-        assert found.checkpoint.path == tmp_path / "pong" / "checkpoints" / "1250000"
+        assert _found(tmp_path, "1250000", "--game", "Pong-v0").checkpoint.path == pong
 
     def test_a_checkpoint_of_another_game_is_refused(self, tmp_path: Path) -> None:
         _save(tmp_path / "cart", 100, "CartPole-v1", saved_at=1)
         with pytest.raises(UserError, match=r"--game Pong: .* is of CartPole-v1; leave out --game or --resume"):
-            resume.find(
-                _settings("--runs", str(tmp_path), "--name", "cart", "--resume", "latest", "--game", "Pong"), _resolve
-            )
+            _found(tmp_path, "latest", "--name", "cart", "--game", "Pong")
 
     def test_a_path_goes_on_in_its_own_run_or_in_the_one_named(self, tmp_path: Path) -> None:
         path = _save(tmp_path / "cart", 100, "CartPole-v1", saved_at=1)
-        own = resume.find(_settings("--runs", str(tmp_path), "--resume", str(path)), _resolve)
-        named = resume.find(_settings("--runs", str(tmp_path), "--resume", str(path), "--name", "fork"), _resolve)
-        assert own is not None
-        assert named is not None
-        assert own.run_dir == tmp_path / "cart"
-        assert named.run_dir == tmp_path / "fork"
+        assert _found(tmp_path, str(path)).run_dir == tmp_path / "cart"
+        assert _found(tmp_path, str(tmp_path / "cart")).checkpoint.path == path
+        assert _found(tmp_path, str(path), "--name", "fork").run_dir == tmp_path / "fork"
+
+    def test_a_checkpoint_away_from_any_run_makes_a_new_one(self, tmp_path: Path) -> None:
+        path = _save(tmp_path / "cart", 100, "CartPole-v1", saved_at=1).rename(tmp_path / "copied")
+        assert _found(tmp_path, str(path)).run_dir is None
 
     def test_auto_starts_anew_where_there_is_nothing(self, tmp_path: Path) -> None:
-        assert resume.find(_settings("--runs", str(tmp_path), "--resume", "auto"), _resolve) is None
+        assert resume.find(_settings("--runs", str(tmp_path), "--resume", "auto")) is None
+
+    def test_the_settings_of_the_checkpoint_hold_where_no_flag_speaks(self, tmp_path: Path) -> None:
+        _save(tmp_path / "cart", 100, "CartPole-v1", saved_at=1)
+        settings, _ = train.read_settings(["--runs", str(tmp_path), "--resume", "latest", "--seed", "3"])
+        assert (settings.game, settings.discount, settings.seed) == ("CartPole-v1", 0.5, 3)
 
 
 def _settings(*arguments: str) -> TrainSettings:
@@ -223,17 +215,49 @@ def _processes(settings: TrainSettings, folder: Path) -> dict[str, ProcessSpecif
     return {process.name: process for process in processes}
 
 
+def _found(runs: Path, choice: str, *arguments: str) -> resume.Resumption:
+    found = resume.find(_settings("--runs", str(runs), "--resume", choice, *arguments))
+    assert found is not None
+    return found
+
+
 def _save(run_dir: Path, step: int, game: str, saved_at: float) -> Path:
-    path = run_dir / "checkpoints" / str(step)
-    path.parent.mkdir(parents=True)
-    path.write_text(game)
+    run = RunSpecification(
+        game=game,
+        seed=1,
+        environments_per_actor=8,
+        rollout_length=5,
+        n_step=5,
+        batch_size=64,
+        network="mlp",
+        frame_shape=[4],
+        frame_dtype="<f4",
+        frame_stack=1,
+        actions=2,
+        frame_skip=4,
+        noop_max=30,
+        fire_on_reset=False,
+        life_loss_terminal=False,
+        sticky_action_probability=0.0,
+        max_episode_frames=108_000,
+        reward_clip=1.0,
+        exploration="paper",
+        epsilon_decay_steps=1000,
+    )
+    state = CheckpointState(
+        env_steps=step,
+        frames=step,
+        updates=1,
+        episodes=0,
+        weights_version=1,
+        recent_returns=[],
+        best_return=None,
+        finished=False,
+        run=run,
+        action_names=["0", "1"],
+        settings={"game": game, "discount": 0.5, "seed": 1},
+        versions={},
+    )
+    path = checkpoints.write(checkpoint_store.folder_of(run_dir, step), state, {}).path
     os.utime(path, (saved_at, saved_at))
     return path
-
-
-def _resolve(run_dir: Path, choice: str) -> SavedCheckpoint:
-    folder = run_dir / "checkpoints"
-    found = sorted(folder.glob("*")) if choice in ("latest", "auto") else [folder / Path(choice).name]
-    if not found or not found[-1].exists():
-        raise UserError(f"--resume {choice}: no checkpoint in {folder}")
-    return SavedCheckpoint(found[-1], {"game": found[-1].read_text()})

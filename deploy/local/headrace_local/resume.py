@@ -2,88 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
+from headrace_learner import checkpoint_store
+from headrace_learner.checkpoints import CHECKPOINTS_FOLDER, Checkpoint
 from headrace_proto.environments import find_game
 from headrace_proto.errors import UserError
 from headrace_proto.settings import TrainSettings
 
 
-class Checkpoint(Protocol):
-    """What is needed of a learner's checkpoint."""
-
-    @property
-    def path(self) -> Path:
-        """Where it is: `<run>/checkpoints/<checkpoint>`."""
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """The settings of its run."""
-
-
-Resolve = Callable[[Path, str], Checkpoint]
-"""Finds the checkpoint that a choice (latest, a step number, a path) means in a run; raises UserError."""
-
-
 @dataclass(frozen=True, slots=True)
 class Resumption:
-    """A run to go on with, from a checkpoint."""
+    """A checkpoint, and the run to go on with; None makes a new run of it."""
 
-    run_dir: Path
+    run_dir: Path | None
     checkpoint: Checkpoint
 
 
-def find(settings: TrainSettings, resolve: Resolve) -> Resumption | None:
+def find(settings: TrainSettings) -> Resumption | None:
     """The run and checkpoint meant; None for `auto` where there is none. Raises UserError."""
-    choice = settings.resume or "latest"
-    game = find_game(settings.game).name if "game" in settings.model_fields_set else None
-    try:
-        found = _at_path(settings, resolve) if _is_path(choice) else _in_runs(settings, choice, game, resolve)
-    except UserError:
-        if choice == "auto":
-            return None
-        raise
-    saved_game = find_game(found.checkpoint.settings["game"]).name
-    if game is not None and game != saved_game:
+    found = _find(settings, settings.resume or "latest")
+    game = _game_asked_for(settings)
+    if found is not None and game not in (None, saved_game(found.checkpoint)):
         raise UserError(
-            f"--game {settings.game}: {found.checkpoint.path} is of {saved_game}; leave out --game or --resume"
+            f"--game {settings.game}: {found.checkpoint.path} is of {saved_game(found.checkpoint)}; "
+            "leave out --game or --resume"
         )
     return found
 
 
-def _is_path(choice: str) -> bool:
-    return choice not in ("latest", "auto") and not choice.isdecimal()
+def saved_game(checkpoint: Checkpoint) -> str:
+    """Canonical name of a checkpoint's game."""
+    return find_game(checkpoint.state.run.game).name
 
 
-def _at_path(settings: TrainSettings, resolve: Resolve) -> Resumption:
-    path = Path(settings.resume or "").absolute()
-    if not path.exists():
-        raise UserError(f"--resume {settings.resume}: no such checkpoint; allowed: latest, a step number or a path")
-    own_run = path.parents[1] if len(path.parents) > 1 else path.parent
-    checkpoint = resolve(own_run, str(path))
-    return Resumption(settings.runs / settings.name if settings.name else own_run, checkpoint)
-
-
-def _in_runs(settings: TrainSettings, choice: str, game: str | None, resolve: Resolve) -> Resumption:
+def _find(settings: TrainSettings, choice: str) -> Resumption | None:
+    if choice not in ("latest", "auto") and not choice.isdecimal():
+        return _at_path(settings, Path(choice))
     if settings.name is not None:
-        return Resumption(settings.runs / settings.name, resolve(settings.runs / settings.name, choice))
+        return _in_run(settings.runs / settings.name, choice, settings)
+    return _in_newest_run(choice, settings)
+
+
+def _at_path(settings: TrainSettings, path: Path) -> Resumption:
+    if not path.exists():
+        raise UserError(f"--resume {path}: no such checkpoint; allowed: latest, auto, a step number or a path")
+    checkpoint = checkpoint_store.resolve(path, str(path.absolute()), settings.save_every)
+    assert checkpoint is not None, "only auto finds nothing"
+    if settings.name is not None:
+        return Resumption(settings.runs / settings.name, checkpoint)
+    own = [folder.parent for folder in checkpoint.path.parents if folder.name == CHECKPOINTS_FOLDER]
+    return Resumption(own[0] if own else None, checkpoint)
+
+
+def _in_run(run_dir: Path, choice: str, settings: TrainSettings) -> Resumption | None:
+    checkpoint = checkpoint_store.resolve(run_dir, choice, settings.save_every)
+    return Resumption(run_dir, checkpoint) if checkpoint is not None else None
+
+
+def _in_newest_run(choice: str, settings: TrainSettings) -> Resumption | None:
+    game = _game_asked_for(settings)
     for run_dir in _newest_first(settings.runs):
-        if game is None or _game_of(run_dir, resolve) == game:
-            return Resumption(run_dir, resolve(run_dir, choice))
+        newest = checkpoint_store.latest(run_dir)
+        if newest is not None and game in (None, saved_game(newest)):
+            return _in_run(run_dir, choice, settings)
+    if choice == "auto":
+        return None
     of_game = f" of {game}" if game else ""
     raise UserError(f"--resume {choice}: no run{of_game} in {settings.runs} has a checkpoint; train without --resume")
 
 
+def _game_asked_for(settings: TrainSettings) -> str | None:
+    return find_game(settings.game).name if "game" in settings.model_fields_set else None
+
+
 def _newest_first(runs: Path) -> list[Path]:
-    saved = [(checkpoint.stat().st_mtime, checkpoint.parents[1]) for checkpoint in runs.glob("*/checkpoints/*")]
+    saved = [(path.stat().st_mtime, path.parents[1]) for path in runs.glob(f"*/{CHECKPOINTS_FOLDER}/step-*")]
     return list(dict.fromkeys(run_dir for _, run_dir in sorted(saved, reverse=True)))
-
-
-def _game_of(run_dir: Path, resolve: Resolve) -> str | None:
-    try:
-        return find_game(resolve(run_dir, "latest").settings["game"]).name
-    except UserError:
-        return None

@@ -16,7 +16,7 @@ from headrace_local.scrape import Picture, Scraper, Snapshot
 from headrace_local.supervisor import Outcome, Supervisor
 from headrace_proto import environments
 from headrace_proto.errors import UserError
-from headrace_proto.settings import RunSettings, TrainSettings, parse
+from headrace_proto.settings import TrainSettings, parse
 
 PROGRAM = "headrace train"
 
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
     game = environments.find_game(settings.game)
     environments.spaces(game)
     check_capacity(settings)
-    if resumption is not None:
+    if resumption is not None and resumption.run_dir is not None:
         run_dir = resumption.run_dir
         run_dir.mkdir(parents=True, exist_ok=True)
     else:
@@ -43,14 +43,10 @@ def read_settings(arguments: Sequence[str]) -> tuple[TrainSettings, resume.Resum
     settings = parse(TrainSettings, arguments, PROGRAM)
     if settings.resume is None:
         return settings, None
-    from headrace_learner import checkpoints  # brings torch, which a new run needs only in its learner
-
-    resumption = resume.find(settings, checkpoints.resolve)
+    resumption = resume.find(settings)
     if resumption is None:
         return settings, None
-    saved = resumption.checkpoint.settings
-    resumed = {name: saved[name] for name in RunSettings.model_fields if name in saved}
-    return parse(TrainSettings, arguments, PROGRAM, resumed), resumption
+    return parse(TrainSettings, arguments, PROGRAM, resumption.checkpoint.state.run_settings()), resumption
 
 
 def check_capacity(settings: TrainSettings) -> None:
