@@ -15,7 +15,7 @@ from headrace_local.processes import ProcessSpecification
 from headrace_local.scrape import Picture, Scraper, Snapshot
 from headrace_local.supervisor import Outcome, Supervisor
 from headrace_proto import environments
-from headrace_proto.errors import UserError
+from headrace_proto.capacity import require_capacity
 from headrace_proto.settings import TrainSettings, parse
 
 PROGRAM = "headrace train"
@@ -51,15 +51,9 @@ def read_settings(arguments: Sequence[str]) -> tuple[TrainSettings, resume.Resum
 
 def check_capacity(settings: TrainSettings) -> None:
     """Raise UserError for a capacity with which learner and actors could wait for each other for ever."""
-    rollout = settings.rollout_transitions
-    round_of_actor = settings.environments_per_actor * rollout
-    least = max(settings.batch_size - 1 + round_of_actor, settings.batch_size + rollout)
-    if settings.capacity < least:
-        raise UserError(
-            f"--capacity {settings.capacity}: can deadlock, for the gate may hold all but one transition of a batch "
-            f"({settings.batch_size}) while an actor waits for credit for a round ({settings.environments_per_actor} "
-            f"environments x {rollout} transitions); allowed: at least {least}"
-        )
+    require_capacity(
+        settings.capacity, settings.batch_size, settings.environments_per_actor, settings.rollout_transitions
+    )
 
 
 def _train(settings: TrainSettings, run_dir: Path, checkpoint: Path | None, frame_skip: int) -> int:
