@@ -187,11 +187,19 @@ class TestResume:
         with pytest.raises(UserError, match=r"--game Pong: .* is of CartPole-v1; leave out --game or --resume"):
             _found(tmp_path, "latest", "--name", "cart", "--game", "Pong")
 
-    def test_a_path_goes_on_in_its_own_run_or_in_the_one_named(self, tmp_path: Path) -> None:
+    def test_a_path_goes_on_in_its_own_run_or_begins_the_one_named(self, tmp_path: Path) -> None:
         path = _save(tmp_path / "cart", 100, "CartPole-v1", saved_at=1)
         assert _found(tmp_path, str(path)).run_dir == tmp_path / "cart"
         assert _found(tmp_path, str(tmp_path / "cart")).checkpoint.path == path
-        assert _found(tmp_path, str(path), "--name", "fork").run_dir == tmp_path / "fork"
+        assert _found(tmp_path, str(path), "--name", "cart").run_dir == tmp_path / "cart"
+        assert _found(tmp_path, str(path), "--name", "fork").run_dir is None
+
+    def test_a_run_that_begins_with_anothers_checkpoint_has_a_copy(self, tmp_path: Path) -> None:
+        path = _save(tmp_path / "cart", 100, "CartPole-v1", saved_at=1)
+        checkpoint = checkpoints.read(path)
+        assert run_folder.adopt(tmp_path / "cart", checkpoint) == path
+        assert run_folder.adopt(tmp_path / "fork", checkpoint) == tmp_path / "fork" / "checkpoints" / path.name
+        assert checkpoint_store.latest(tmp_path / "fork") is not None
 
     def test_a_checkpoint_away_from_any_run_makes_a_new_one(self, tmp_path: Path) -> None:
         path = _save(tmp_path / "cart", 100, "CartPole-v1", saved_at=1).rename(tmp_path / "copied")

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
+from waiting import DEADLINE_SECONDS, wait_until
 
 from headrace_local import tether
 from headrace_local.interrupts import Interrupts
@@ -25,7 +25,6 @@ from headrace_local.scrape import Snapshot
 from headrace_local.supervisor import Outcome, Supervisor
 from headrace_local.targets import TargetsFile
 
-DEADLINE_SECONDS = 30.0
 SLEEP = "import time; time.sleep(600)"
 READY_THEN_SLEEP = "print('ready', flush=True); import time; time.sleep(600)"
 
@@ -258,13 +257,13 @@ class TestChildProcess:
         parent = subprocess.Popen([sys.executable, "-c", _PARENT, str(tmp_path)], stdout=subprocess.PIPE, text=True)
         assert parent.stdout is not None
         child = psutil.Process(int(parent.stdout.readline()))
-        _wait_for(lambda: "ready" in (tmp_path / "actor.log").read_text())
+        wait_until(lambda: "ready" in (tmp_path / "actor.log").read_text())
 
         parent.kill()
         parent.wait()
         parent.stdout.close()
 
-        _wait_for(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+        wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
 
     def test_does_not_start_for_a_parent_that_is_gone_already(self) -> None:
         gone = subprocess.run([sys.executable, tether.__file__, "1", "true"], capture_output=True, text=True)
@@ -275,7 +274,7 @@ class TestChildProcess:
         monkeypatch.setenv("HEADRACE_STEPS", "7")
         show = "import os; print(sorted(name for name in os.environ if name.startswith('HEADRACE_')))"
         child = ChildProcess(run.add("actor-0", "actor", show, HEADRACE_GATE_ADDRESS="ipc://x"))
-        _wait_for(lambda: child.status is not None)
+        wait_until(lambda: child.status is not None)
         assert child.last_lines() == ["['HEADRACE_GATE_ADDRESS']"]
 
     def test_shows_only_what_it_wrote_since_it_started(self, run: Run) -> None:
@@ -283,7 +282,7 @@ class TestChildProcess:
         specification.log.parent.mkdir()
         specification.log.write_text("first\n")
         child = ChildProcess(specification)
-        _wait_for(lambda: child.status is not None)
+        wait_until(lambda: child.status is not None)
         assert child.last_lines() == ["second"]
 
     def test_its_end_is_described_in_words(self) -> None:
@@ -297,7 +296,7 @@ def test_signals_are_counted() -> None:
         interrupts = Interrupts().install()
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGTERM)
-        _wait_for(lambda: interrupts.count == 2)
+        wait_until(lambda: interrupts.count == 2)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -325,10 +324,3 @@ def _interrupt_when_ready(run: Run, *names: str) -> Callable[[], None]:
             run.interrupts.count = 1
 
     return turn
-
-
-def _wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        threading.Event().wait(0.02)

@@ -14,7 +14,7 @@ from headrace_proto.settings import TrainSettings
 
 @dataclass(frozen=True, slots=True)
 class Resumption:
-    """A checkpoint, and the run to go on with; None makes a new run of it."""
+    """A checkpoint, and its run to go on with; None to begin a new run with it."""
 
     run_dir: Path | None
     checkpoint: Checkpoint
@@ -50,10 +50,9 @@ def _at_path(settings: TrainSettings, path: Path) -> Resumption:
         raise UserError(f"--resume {path}: no such checkpoint; allowed: latest, auto, a step number or a path")
     checkpoint = checkpoint_store.resolve(path, str(path.absolute()), settings.save_every)
     assert checkpoint is not None, "only auto finds nothing"
-    if settings.name is not None:
-        return Resumption(settings.runs / settings.name, checkpoint)
-    own = [folder.parent for folder in checkpoint.path.parents if folder.name == CHECKPOINTS_FOLDER]
-    return Resumption(own[0] if own else None, checkpoint)
+    own = next((folder.parent for folder in checkpoint.path.parents if folder.name == CHECKPOINTS_FOLDER), None)
+    named = own if settings.name is None else settings.runs.absolute() / settings.name
+    return Resumption(own if own == named else None, checkpoint)
 
 
 def _in_run(run_dir: Path, choice: str, settings: TrainSettings) -> Resumption | None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+from headrace_learner import checkpoint_store
+from headrace_learner.checkpoints import Checkpoint
 from headrace_proto.errors import UserError
 from headrace_proto.settings import TrainSettings
 
@@ -32,6 +35,15 @@ def create(runs: Path, name: str) -> Path:
     except OSError as error:
         raise UserError(f"--runs {runs}: cannot make {folder}: {error.strerror}; choose a folder to write in") from None
     return folder
+
+
+def adopt(folder: Path, checkpoint: Checkpoint) -> Path:
+    """Where a checkpoint lies in the run's own folder; one of another run is copied, so that a restart finds it."""
+    if checkpoint.path.absolute().is_relative_to(folder.absolute()):
+        return checkpoint.path
+    own = checkpoint_store.folder_of(folder, checkpoint.state.env_steps)
+    shutil.copytree(checkpoint.path, own)
+    return own
 
 
 @contextmanager

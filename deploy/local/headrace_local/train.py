@@ -9,6 +9,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
+from headrace_learner import checkpoint_store
 from headrace_local import cores, display, launch, resume, run_folder, targets
 from headrace_local.interrupts import Interrupts
 from headrace_local.processes import ProcessSpecification
@@ -27,13 +28,11 @@ def main(arguments: Sequence[str]) -> int:
     game = environments.find_game(settings.game)
     environments.spaces(game)
     check_capacity(settings)
-    if resumption is not None and resumption.run_dir is not None:
-        run_dir = resumption.run_dir
-        run_dir.mkdir(parents=True, exist_ok=True)
-    else:
+    run_dir = resumption.run_dir if resumption is not None else None
+    if run_dir is None:
         name = settings.name or run_folder.default_name(settings, game.name, datetime.now())
         run_dir = run_folder.create(settings.runs, name)
-    checkpoint = resumption.checkpoint.path if resumption is not None else None
+    checkpoint = run_folder.adopt(run_dir, resumption.checkpoint) if resumption is not None else None
     with run_folder.locked(run_dir):
         return _train(settings, run_dir.absolute(), checkpoint, settings.frame_skip if game.is_atari else 1)
 
@@ -90,14 +89,10 @@ def _train(settings: TrainSettings, run_dir: Path, checkpoint: Path | None, fram
 def _announce_end(
     shown: display.Display, outcome: Outcome, last: Snapshot, settings: TrainSettings, run_dir: Path
 ) -> None:
-    chosen = f"--name {run_dir.name}" + ("" if settings.runs == Path("runs") else f" --runs {settings.runs}")
+    message = f"{outcome.kind} at about {last.env_steps:,} of {last.steps:,} steps; the run is in {run_dir}"
+    if checkpoint_store.folders(run_dir):
+        run = f"--name {run_dir.name} --runs {settings.runs}"
+        message += f"\n  scores: headrace evaluate {run}\n  watch:  headrace play {run} --record game.mp4"
     shown.event(
-        outcome.kind,
-        f"{outcome.kind} at about {last.env_steps:,} of {last.steps:,} steps; the run is in {run_dir}\n"
-        f"         scores: headrace evaluate {chosen}\n"
-        f"         watch:  headrace play {chosen} --record game.mp4",
-        run_dir=str(run_dir),
-        env_steps=last.env_steps,
-        steps=last.steps,
-        status=outcome.status,
+        outcome.kind, message, run_dir=str(run_dir), env_steps=last.env_steps, steps=last.steps, status=outcome.status
     )
