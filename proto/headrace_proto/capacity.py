@@ -15,7 +15,7 @@ def require_capacity(capacity: int, batch_size: int, environments_per_actor: int
     least = least_capacity(batch_size, environments_per_actor, rollout_length)
     if capacity < least:
         raise UserError(
-            f"--capacity {capacity}: can deadlock; allowed: at least {least}, for {batch_size - 1} transitions may wait "
+            f"--capacity {capacity}: can deadlock; allowed: at least {least}: {batch_size - 1} transitions may wait "
             f"for a batch of {batch_size} to fill while an actor asks for {environments_per_actor * rollout_length} at "
             f"once ({environments_per_actor} environments x {rollout_length} steps); raise it, or lower "
             "--environments-per-actor or --batch-size"

@@ -82,7 +82,7 @@ class ActorMetrics:
 
 
 class GateMetrics:
-    """Metrics of the gate. granted_total - returned_total = trained + rejected + lost + alive, at any time."""
+    """Metrics of the gate. promised - returned = trained + rejected + lost + alive, at any time."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         _build_info(registry, "gate")
@@ -97,10 +97,10 @@ class GateMetrics:
         self.alive = gauge("alive_transitions", "Granted, queued and delivered but not yet trained.")
         self.granted = gauge("granted_transitions", "Promised to actors and not yet arrived.")
         self.queued = gauge("queued_transitions", "Arrived and waiting for a batch.")
-        self.delivered = gauge("delivered_transitions", "Sent to the learner and not yet trained.")
+        self.untrained = gauge("untrained_transitions", "Sent to the learner and not yet trained.")
         self.actors = gauge("actors", "Actors whose lease has not run out.")
         self.waiting_actors = gauge("waiting_actors", "Actors that wait for credit.")
-        self.granted_total = counter("granted_transitions_total", "Transitions ever promised to actors.")
+        self.promised_total = counter("promised_transitions_total", "Transitions ever promised to actors.")
         self.returned_total = counter("returned_transitions_total", "Promised transitions given back unused.")
         self.accepted_total = counter("accepted_transitions_total", "Transitions accepted into the queue.")
         self.delivered_total = counter(

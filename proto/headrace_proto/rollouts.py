@@ -12,7 +12,7 @@ from headrace_proto import codec
 from headrace_proto.errors import WireError
 from headrace_proto.specification import RunSpecification
 
-_FIELDS = {
+FIELDS = {
     "frames",
     "actions",
     "rewards",
@@ -58,13 +58,13 @@ class Rollout:
 
     def encode(self) -> bytes:
         """The msgpack map that crosses the wire."""
-        return codec.encode({name: getattr(self, name) for name in sorted(_FIELDS)})
+        return codec.encode({name: getattr(self, name) for name in sorted(FIELDS)})
 
 
 def decode(data: bytes | memoryview, run: RunSpecification, count: int) -> Rollout:
     """Decode a rollout and hold it against the run and the count in its header; raises WireError("malformed")."""
     fields = codec.decode(data)
-    if not isinstance(fields, dict) or set(fields) != _FIELDS:
+    if not isinstance(fields, dict) or set(fields) != FIELDS:
         raise WireError("malformed", "a rollout is a map with exactly the fields of the specification")
     rollout = Rollout(**fields)
     _check(rollout, run, count)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket as unix_socket
+
 import zmq
 
 from headrace_proto.codec import MAX_MESSAGE_BYTES
@@ -28,15 +30,27 @@ def context() -> zmq.Context[zmq.Socket[bytes]]:
 
 def bind(socket: zmq.Socket[bytes], address: str, setting: str) -> str:
     """Bind and return the address with its real port; raises UserError that names the setting."""
+    if _is_served(address):
+        raise UserError(_in_use(address, setting))
     try:
         socket.bind(address)
     except zmq.ZMQError as error:
         if error.errno == zmq.EADDRINUSE:
-            raise UserError(
-                f"--{setting} {address}: the address is in use; stop the other process or choose another address"
-            ) from error
+            raise UserError(_in_use(address, setting)) from error
         raise UserError(f"--{setting} {address}: cannot bind: {error}; allowed: tcp://HOST:PORT, ipc://PATH") from error
     return socket.get_string(zmq.LAST_ENDPOINT)
+
+
+def _in_use(address: str, setting: str) -> str:
+    return f"--{setting} {address}: the address is in use; stop the other process or choose another address"
+
+
+def _is_served(address: str) -> bool:
+    # ZeroMQ takes an ipc path away from whoever serves it; a file that nobody serves is left over from a killed process.
+    if not address.startswith("ipc:///"):
+        return False
+    with unix_socket.socket(unix_socket.AF_UNIX) as probe:
+        return probe.connect_ex(address.removeprefix("ipc://")) == 0
 
 
 def connect(socket: zmq.Socket[bytes], address: str, setting: str) -> None:

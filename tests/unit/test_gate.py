@@ -128,7 +128,7 @@ class World:
         ledger = self.gate.ledger
         settled = ledger.returned_total + ledger.trained_total + ledger.rejected.total() + ledger.lost.total()
         assert ledger.alive <= CAPACITY
-        assert ledger.granted_total == settled + ledger.alive
+        assert ledger.promised_total == settled + ledger.alive
         assert ledger.queued == self.gate.queue.transitions
         assert ledger.delivered == sum(batch.count for batch in self.gate.learner.untrained)
 

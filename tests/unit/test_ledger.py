@@ -21,7 +21,7 @@ def assert_account_closes(ledger: CreditLedger) -> None:
     settled = ledger.returned_total + ledger.trained_total + ledger.rejected.total() + ledger.lost.total()
     owed = sum(credit.remaining for session in ledger.sessions for credit in ledger.credits(session).values())
 
-    assert ledger.granted_total == settled + ledger.alive
+    assert ledger.promised_total == settled + ledger.alive
     assert ledger.outstanding == owed
     assert min(ledger.outstanding, ledger.queued, ledger.delivered) >= 0
 
@@ -54,7 +54,7 @@ class LedgerMachine(RuleBasedStateMachine):
         session, number = data.draw(st.sampled_from(self.open_credits()))
         credit = self.ledger.credits(session)[number]
         stands = part not in credit.parts and count <= credit.remaining
-        with contextlib.nullcontext() if stands else pytest.raises(WireError, match="duplicate|over_credit"):
+        with contextlib.nullcontext() if stands else pytest.raises(WireError, match=r"duplicate|over_credit"):
             if good:
                 self.ledger.accept(session, number, part, count, final=final)
             else:

@@ -1,6 +1,6 @@
 """The credit ledger: where every transition that was ever promised to an actor is now.
 
-granted = returned + trained + rejected + lost + alive, and alive = outstanding + queued + delivered <= capacity.
+promised = returned + trained + rejected + lost + alive, and alive = outstanding + queued + delivered <= capacity.
 
 A promise counts as alive from its grant, since its transitions may exist from then on. Pure: no sockets, no clock.
 """
@@ -50,7 +50,7 @@ class CreditLedger:
         self.queued = 0
         self.delivered = 0
         self.outstanding = 0
-        self.granted_total = 0
+        self.promised_total = 0
         self.returned_total = 0
         self.accepted_total = 0
         self.trained_total = 0
@@ -85,7 +85,7 @@ class CreditLedger:
             raise LedgerError(f"credit {number} was granted already")
         self._credits.setdefault(session, {})[number] = Credit(count, version)
         self.outstanding += count
-        self.granted_total += count
+        self.promised_total += count
 
     def check(self, session: Session, number: int, part: int, count: int) -> Credit:
         """The credit that a rollout may be sent against; raises WireError for one that has none."""
@@ -169,7 +169,7 @@ class CreditLedger:
         return {
             "queued": self.queued,
             "delivered": self.delivered,
-            "granted_total": self.granted_total,
+            "promised_total": self.promised_total,
             "returned_total": self.returned_total,
             "accepted_total": self.accepted_total,
             "trained_total": self.trained_total,
@@ -185,7 +185,7 @@ class CreditLedger:
     def restore(cls, capacity: int, state: dict[str, Any]) -> CreditLedger:
         """The ledger as it stood when `state` was taken."""
         ledger = cls(capacity)
-        for name in ("queued", "delivered", "granted_total", "returned_total", "accepted_total", "trained_total"):
+        for name in ("queued", "delivered", "promised_total", "returned_total", "accepted_total", "trained_total"):
             setattr(ledger, name, state[name])
         ledger.rejected.update(state["rejected"])
         ledger.lost.update(state["lost"])

@@ -14,7 +14,7 @@ from headrace_gate.gauges import Gauges
 from headrace_gate.journal import Journal
 from headrace_gate.learner_account import SentBatch
 from headrace_proto import messages, sockets
-from headrace_proto.errors import WireError
+from headrace_proto.errors import UserError, WireError
 from headrace_proto.lifecycle import StopSignal
 from headrace_proto.logs import Logger, RateLimit
 from headrace_proto.messages import BatchHeader, Message, Progress, Session
@@ -34,7 +34,11 @@ class GateService:
         self._limit = RateLimit()
         self._health = health
         self._context = sockets.context()
-        self._open_sockets(settings)
+        try:
+            self._open_sockets(settings)
+        except UserError:
+            self._context.destroy(linger=0)
+            raise
         self.gate = Gate(
             os.urandom(messages.SESSION_BYTES),
             Limits(settings.capacity, settings.straggler_updates, settings.lease_seconds),

@@ -1,0 +1,116 @@
+"""What a peer may not send: each message is refused for the field that is wrong, and never raises anything else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from wire.test_golden_bytes import GOLDEN, MESSAGES, ROLLOUT, RUN
+
+from headrace_proto import codec, messages, rollouts, sockets, weights
+from headrace_proto.errors import WireError
+from headrace_proto.messages import CreditRequest, Progress, RolloutHeader
+
+plain = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**40), 2**63)
+    | st.floats()
+    | st.text(max_size=8)
+    | st.binary(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("credit", 0), ("credit", "7"), ("credit", 7.0), ("count", -1), ("count", True), ("surprise", 1)],
+)
+def test_a_wrong_field_is_named(field: str, value: object) -> None:
+    fields = codec.decode(MESSAGES["credit_request"].encode()) | {field: value}
+
+    with pytest.raises(WireError, match=f"CREDIT field {field}"):
+        messages.decode(CreditRequest, codec.encode(fields))
+
+
+@given(name=st.sampled_from(sorted(MESSAGES)), field=st.integers(0, 20), value=plain)
+def test_any_value_in_any_field_is_taken_or_refused(name: str, field: int, value: object) -> None:
+    fields = codec.decode(MESSAGES[name].encode())
+    fields[sorted(fields)[field % len(fields)]] = value
+
+    try:
+        messages.decode(type(MESSAGES[name]), codec.encode(fields))
+    except WireError as error:
+        assert error.reason in {"malformed", "schema"}  # noqa: PT017 both outcomes are allowed
+
+
+@given(field=st.sampled_from(sorted(rollouts.FIELDS)), value=plain)
+def test_any_value_in_any_field_of_a_rollout_is_taken_or_refused(field: str, value: object) -> None:
+    fields = codec.decode(ROLLOUT.encode()) | {field: value}
+
+    try:
+        rollouts.decode(codec.encode(fields), RUN, count=2)
+    except WireError as error:
+        assert error.reason in {"malformed", "not_finite"}  # noqa: PT017 both outcomes are allowed
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("frames", np.zeros((5, 2, 3), np.uint8), "malformed"),
+        ("frames", np.zeros((6, 2, 3), np.float32), "malformed"),
+        ("actions", np.array([6, 0], np.int32), "malformed"),
+        ("actions", np.array([-1, 0], np.int32), "malformed"),
+        ("rewards", np.array([np.nan, 0], np.float32), "not_finite"),
+        ("rewards", np.array([np.inf, 0], np.float32), "not_finite"),
+        ("terminated", True, "malformed"),
+        ("n_step", 1, "malformed"),
+        ("episode_return", None, "malformed"),
+        ("epsilon", 1.5, "malformed"),
+    ],
+)
+def test_a_rollout_that_does_not_fit_its_run_is_refused(field: str, value: object, reason: str) -> None:
+    fields = codec.decode(ROLLOUT.encode()) | {field: value}
+
+    with pytest.raises(WireError) as refusal:
+        rollouts.decode(codec.encode(fields), RUN, count=2)
+
+    assert refusal.value.reason == reason
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 6])
+def test_a_count_that_is_not_the_payloads_is_refused(count: int) -> None:
+    with pytest.raises(WireError, match="malformed"):
+        rollouts.decode(ROLLOUT.encode(), RUN, count)
+
+
+def test_a_whole_rollout_fits_the_size_limit() -> None:
+    assert len(ROLLOUT.encode()) <= rollouts.max_payload_bytes(RUN)
+
+
+@given(st.integers(0, len(GOLDEN["weights"]) // 2 - 1))
+def test_a_weights_blob_that_is_cut_short_is_refused(length: int) -> None:
+    with pytest.raises(WireError):
+        weights.decode(bytes.fromhex(GOLDEN["weights"])[:length])
+
+
+def test_messages_of_other_kinds_are_not_confused() -> None:
+    with pytest.raises(WireError, match="expected PROGRESS"):
+        messages.decode(Progress, MESSAGES["join"].encode())
+    with pytest.raises(WireError, match="a message is a map"):
+        messages.decode(RolloutHeader, codec.encode([1, 2]))
+
+
+@pytest.mark.parametrize(
+    ("address", "by", "expected"),
+    [
+        ("tcp://*:5555", "tcp://gate:5556", "tcp://gate:5555"),
+        ("tcp://0.0.0.0:5555", "tcp://10.0.0.1:5556", "tcp://10.0.0.1:5555"),
+        ("tcp://learner:5558", "tcp://gate:5556", "tcp://learner:5558"),
+        ("ipc:///tmp/a", "ipc:///tmp/b", "ipc:///tmp/a"),
+    ],
+)
+def test_a_wildcard_address_is_reached_by_the_gates_host(address: str, by: str, expected: str) -> None:
+    assert sockets.reachable(address, by) == expected
