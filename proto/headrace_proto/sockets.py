@@ -46,7 +46,7 @@ def _in_use(address: str, setting: str) -> str:
 
 
 def _is_served(address: str) -> bool:
-    # ZeroMQ takes an ipc path away from whoever serves it; a file that nobody serves is left over from a killed process.
+    # ZeroMQ would take an ipc path away from its server; a file that nobody serves was left by a killed process.
     if not address.startswith("ipc:///"):
         return False
     with unix_socket.socket(unix_socket.AF_UNIX) as probe:

@@ -218,7 +218,11 @@ def test_a_silent_actor_loses_its_credit_and_the_others_go_on(peers: Peers) -> N
     other.join()
     other.credit(1)
 
-    wait_until(lambda: other.ask(CreditRequest(credit=2, count=40, finished=0)) or peers.metric("actors") == 1)
+    def only_one_is_left() -> bool:
+        other.ask(CreditRequest(credit=2, count=40, finished=0))
+        return peers.metric("actors") == 1
+
+    wait_until(only_one_is_left)
 
     assert peers.metric("lost_transitions_total", cause="actor_gone") == 40
     silent.push(1, 0)

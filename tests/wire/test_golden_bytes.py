@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from headrace_proto import messages, rollouts, weights
+from headrace_proto.errors import WireError
 from headrace_proto.messages import (
     ActorHeartbeat,
     BatchHeader,
@@ -141,5 +142,5 @@ def test_a_weights_blob_has_its_golden_bytes() -> None:
 def test_another_schema_version_is_refused_with_a_message_that_names_both() -> None:
     theirs = bytes.fromhex(GOLDEN["join"]).replace(b"\xa6schema\x01", b"\xa6schema\x02")
 
-    with pytest.raises(messages.WireError, match="schema version 2, this side 1"):
+    with pytest.raises(WireError, match="schema version 2, this side 1"):
         messages.decode_kind(theirs)
