@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from headrace_learner import checkpoints
 from headrace_learner.checkpoints import CHECKPOINTS_FOLDER, Checkpoint, InvalidCheckpointError
 from headrace_proto.errors import UserError
-from headrace_proto.logs import Logger
 
 MIN_EPISODES_OF_BEST = 10
 """Games behind a mean score before it can make a checkpoint the best."""
+
+Warn = Callable[[str], None]
 
 SET_ASIDE_FOLDER = "set-aside"
 
@@ -31,7 +33,7 @@ def folders(run_dir: Path) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
-def resolve(run_dir: Path, choice: str, save_every: int, log: Logger | None = None) -> Checkpoint | None:
+def resolve(run_dir: Path, choice: str, save_every: int, warn: Warn) -> Checkpoint | None:
     """The checkpoint that a choice means: latest, auto, a path, or a step number.
 
     latest is the newest one that is whole; for each newer one that is not, a warning says so. auto is latest, or None
@@ -39,7 +41,7 @@ def resolve(run_dir: Path, choice: str, save_every: int, log: Logger | None = No
     because batches are whole. Raises UserError for anything else, and says what there is.
     """
     if choice in ("latest", "auto"):
-        newest = latest(run_dir, log)
+        newest = latest(run_dir, warn)
         if newest is None and choice == "latest":
             raise UserError(f"{run_dir} has no checkpoint to go on from; allowed: a run that has saved one")
         return newest
@@ -51,18 +53,17 @@ def resolve(run_dir: Path, choice: str, save_every: int, log: Logger | None = No
     if path.is_file():
         path = path.parent
     if folders(path):
-        return resolve(path, "latest", save_every, log)
+        return resolve(path, "latest", save_every, warn)
     return _read(path)
 
 
-def latest(run_dir: Path, log: Logger | None = None) -> Checkpoint | None:
+def latest(run_dir: Path, warn: Warn) -> Checkpoint | None:
     """The newest whole checkpoint of a run, None if it has none."""
     for folder in reversed(folders(run_dir).values()):
         try:
             return checkpoints.read(folder)
         except InvalidCheckpointError as error:
-            if log is not None:
-                log.warning("checkpoint_damaged", error=str(error), action="taking the one before it")
+            warn(f"damaged checkpoint {error}; taking the one before it")
     return None
 
 

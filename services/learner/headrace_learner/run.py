@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from headrace_learner import algorithms
 from headrace_proto import environments, networks
+from headrace_proto.errors import UserError
 from headrace_proto.settings import RunSettings
 from headrace_proto.specification import NetworkName, RunSpecification
 
@@ -14,6 +15,9 @@ def specify(settings: RunSettings) -> RunSpecification:
     """The run of the settings, defaults filled in for its game; raises UserError for what does not fit together."""
     game = environments.find_game(settings.game)
     spaces = environments.spaces(game)
+    stack = settings.frame_stack or (ATARI_FRAME_STACK if game.is_atari else 1)
+    if stack > 1 and not game.is_atari:
+        raise UserError(f"--frame-stack {stack}: {game.name} is not an Atari game; allowed here: 1")
     default_network: NetworkName = "dqn-2015" if len(spaces.frame_shape) == 2 else "mlp"
     run = RunSpecification(
         game=game.name,
@@ -25,7 +29,7 @@ def specify(settings: RunSettings) -> RunSpecification:
         network=settings.network or default_network,
         frame_shape=list(spaces.frame_shape),
         frame_dtype=spaces.frame_dtype,
-        frame_stack=settings.frame_stack or (ATARI_FRAME_STACK if game.is_atari else 1),
+        frame_stack=stack,
         actions=spaces.actions,
         frame_skip=settings.frame_skip if game.is_atari else 1,
         noop_max=settings.noop_max,

@@ -87,8 +87,8 @@ class Learner:
     def _require_finite(self, loss: float, gradient_norm: float) -> None:
         if not math.isfinite(loss) or not math.isfinite(gradient_norm):
             raise NonFiniteError(
-                f"update {self.counters.updates + 1} at env_steps {self.counters.env_steps}: the loss is {loss} and its "
-                f"gradient's norm {gradient_norm}; the update was not applied"
+                f"update {self.counters.updates + 1} at env_steps {self.counters.env_steps}: the loss is {loss}, the "
+                f"norm of its gradient {gradient_norm}; the update was not applied"
             )
 
     def _count(self, batch: Batch) -> None:

@@ -1,0 +1,83 @@
+"""Which checkpoint `evaluate` and `play` mean, and the policy in it."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from headrace_learner import checkpoint_store
+from headrace_learner.checkpoints import Checkpoint
+from headrace_learner.training import load_network
+from headrace_proto import environments, networks
+from headrace_proto.errors import UserError
+from headrace_proto.settings import CheckpointChoice, CheckpointSettings
+
+
+class EpsilonGreedyPolicy:
+    """The online network of a checkpoint; a share epsilon of its actions is random."""
+
+    def __init__(self, checkpoint: Checkpoint, epsilon: float, seed: int) -> None:
+        run = checkpoint.state.run
+        torch.set_num_threads(1)
+        self._network = networks.build_for(run)
+        load_network(self._network, checkpoint.tensors(), "online")
+        self._actions = run.actions
+        self._epsilon = epsilon
+        self._random = np.random.default_rng(seed)
+
+    def actions(self, states: NDArray[Any]) -> NDArray[np.int64]:
+        """Actions in states [N, S, *frame_shape]."""
+        with torch.inference_mode():
+            greedy = self._network(torch.from_numpy(states)).argmax(1).numpy()
+        is_random = self._random.random(len(states)) < self._epsilon
+        chosen: NDArray[np.int64] = np.where(is_random, self._random.integers(self._actions, size=len(states)), greedy)
+        return chosen
+
+
+def choose(settings: CheckpointChoice) -> Checkpoint:
+    """The checkpoint of the settings; raises UserError if there is none, or if it is of another game than asked."""
+    choice = settings.checkpoint
+    names_run = choice in ("latest", "auto") or choice.isdecimal()
+    run_dir = _run_folder(settings) if names_run else settings.runs
+    save_every = int(CheckpointSettings.model_fields["save_every"].default)
+    checkpoint = checkpoint_store.resolve(run_dir, choice, save_every, lambda text: print(text, file=sys.stderr))
+    if checkpoint is None:
+        raise UserError(f"--checkpoint {choice}: {run_dir} has no whole checkpoint")
+    _require_game(settings, checkpoint)
+    return checkpoint
+
+
+def _require_game(settings: CheckpointChoice, checkpoint: Checkpoint) -> None:
+    state = checkpoint.state
+    if settings.game is not None:
+        asked = environments.find_game(settings.game).name
+        if asked != state.run.game:
+            raise UserError(
+                f"--game {settings.game}: that is {asked}, and the checkpoint {checkpoint.path} is of {state.run.game}"
+            )
+    here = environments.action_names(environments.find_game(state.run.game))
+    if here != state.action_names:
+        raise UserError(
+            f"the checkpoint {checkpoint.path} has actions {', '.join(state.action_names)}, {state.run.game} here has "
+            f"{', '.join(here)}; use the versions it was made with: {state.versions}"
+        )
+
+
+def _run_folder(settings: CheckpointChoice) -> Path:
+    runs = [path for path in settings.runs.glob("*") if checkpoint_store.folders(path)]
+    if settings.name is not None:
+        folder = settings.runs / settings.name
+        if folder in runs:
+            return folder
+        near = difflib.get_close_matches(settings.name, [path.name for path in runs], n=1, cutoff=0.3)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UserError(f"--name {settings.name}: {settings.runs} has no run of that name with checkpoints{hint}")
+    if not runs:
+        raise UserError(f"--runs {settings.runs}: no run there has checkpoints; train one, or give --checkpoint a path")
+    return max(runs, key=lambda path: max(saved.stat().st_mtime for saved in checkpoint_store.folders(path).values()))

@@ -1,0 +1,83 @@
+"""`headrace evaluate`: scores of a checkpoint over whole games."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+
+from headrace_learner.checkpoints import Checkpoint
+from headrace_learner.choice import EpsilonGreedyPolicy, choose
+from headrace_proto import environments
+from headrace_proto import settings as settings_
+from headrace_proto.settings import EvaluateSettings
+
+MAX_ENVIRONMENTS = 8
+NOOP_MAX = 30
+"""Most no-op actions at the start of a game, so that games differ, whatever the run trained with."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Play and print; raises UserError."""
+    settings = settings_.parse(EvaluateSettings, arguments, "headrace evaluate")
+    checkpoint = choose(settings)
+    scores = evaluate(checkpoint, settings.episodes, settings.epsilon, settings.seed)
+    result = summary(checkpoint, scores, settings.epsilon, settings.seed)
+    print(json.dumps(result) if settings.json_output else describe(result))
+
+
+def evaluate(checkpoint: Checkpoint, episodes: int, epsilon: float, seed: int) -> list[float]:
+    """Raw scores of whole games from no-op starts, lives lost not ending them.
+
+    Every environment plays a number of games that is fixed beforehand: the first to end would favour short games.
+    """
+    run = checkpoint.state.run.model_copy(update={"noop_max": NOOP_MAX})
+    count = min(MAX_ENVIRONMENTS, episodes)
+    quota = [len(range(index, episodes, count)) for index in range(count)]
+    policy = EpsilonGreedyPolicy(checkpoint, epsilon, seed)
+    scores: list[list[float]] = [[] for _ in range(count)]
+    running = np.zeros(count)
+    with closing(environments.make_vector(run, count)) as vector:
+        observations, _ = vector.reset(seed=seed)
+        while any(len(done) < wanted for done, wanted in zip(scores, quota, strict=True)):
+            actions = policy.actions(environments.stacked(observations, run))
+            observations, rewards, terminated, truncated, _ = vector.step(actions)
+            running += rewards
+            for index in np.flatnonzero(terminated | truncated):
+                scores[index].append(float(running[index]))
+                running[index] = 0.0
+    return [score for done, wanted in zip(scores, quota, strict=True) for score in done[:wanted]]
+
+
+def summary(checkpoint: Checkpoint, scores: list[float], epsilon: float, seed: int) -> dict[str, Any]:
+    """What `--json` prints; the deviation is the sample's standard deviation, 0 for one game."""
+    state = checkpoint.state
+    return {
+        "game": state.run.game,
+        "checkpoint": str(checkpoint.path),
+        "env_steps": state.env_steps,
+        "frames": state.frames,
+        "episodes": len(scores),
+        "epsilon": epsilon,
+        "seed": seed,
+        "mean": statistics.fmean(scores),
+        "median": statistics.median(scores),
+        "standard_deviation": statistics.stdev(scores) if len(scores) > 1 else 0.0,
+        "minimum": min(scores),
+        "maximum": max(scores),
+        "scores": scores,
+    }
+
+
+def describe(result: dict[str, Any]) -> str:
+    """The summary for a person."""
+    return (
+        f"{result['game']}  {result['checkpoint']}  env_steps {result['env_steps']:,}\n"
+        f"{result['episodes']} games, epsilon {result['epsilon']}, seed {result['seed']}, up to {NOOP_MAX} no-ops\n"
+        f"mean {result['mean']:.2f}  median {result['median']:.2f}  standard deviation "
+        f"{result['standard_deviation']:.2f}  minimum {result['minimum']:g}  maximum {result['maximum']:g}"
+    )

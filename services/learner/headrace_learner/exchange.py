@@ -1,0 +1,247 @@
+"""The learner's sockets, all in one thread, so that receiving and decoding overlap with training."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from dataclasses import dataclass, field
+
+import zmq
+from prometheus_client import Counter
+
+from headrace_learner import batches
+from headrace_learner.batches import Batch
+from headrace_proto import messages, sockets
+from headrace_proto.errors import HeadraceError, WireError
+from headrace_proto.logs import Logger, RateLimit
+from headrace_proto.messages import (
+    PROGRESS_TOPIC,
+    SESSION_BYTES,
+    WEIGHTS_TOPIC,
+    BatchHeader,
+    Progress,
+    Session,
+)
+from headrace_proto.specification import RunSpecification
+
+PROGRESS_SECONDS = 0.3
+GATHER_SECONDS = 0.1
+"""Subscriptions that arrive within so long of the last weights' sending are answered together."""
+
+MAX_READY_BATCHES = 2
+PUBLISH_HIGH_WATER_MARK = 16
+"""Messages kept for one slow subscriber: with weights of 7 MB that is what a stopped actor may cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where the learner stands, as Progress tells it; see there."""
+
+    gate: Session = bytes(SESSION_BYTES)
+    generation: int = 0
+    version: int = 0
+    published_version: int = 0
+    env_steps: int = 0
+    trained_batch: int = 0
+    trained: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    waiting_for: str = "gate"
+    finished: bool = False
+
+
+class Exchange:
+    """Receives batches, publishes weights and progress. Made and called by the training thread."""
+
+    def __init__(
+        self,
+        learner: Session,
+        run: RunSpecification,
+        weights_bind: str,
+        batches_address: str,
+        refused_batches: Counter,
+        log: Logger,
+    ) -> None:
+        """Bind, connect and start; raises UserError for an address that cannot be used."""
+        self._learner = learner
+        self._run_specification = run
+        self._refused_batches = refused_batches
+        self._log = log
+        self._may_log = RateLimit()
+        self._context = sockets.context()
+        self._publisher = self._context.socket(zmq.XPUB)
+        self._publisher.setsockopt(zmq.XPUB_VERBOSE, 1)
+        self._publisher.sndhwm = PUBLISH_HIGH_WATER_MARK
+        self.weights_address = sockets.bind(self._publisher, weights_bind, "weights-bind")
+        self._puller = self._context.socket(zmq.PULL)
+        sockets.connect(self._puller, batches_address, "batches-address")
+        self._wake = self._context.socket(zmq.PAIR)
+        self._waker = self._context.socket(zmq.PAIR)
+        self._wake.bind("inproc://wake")
+        self._waker.connect("inproc://wake")
+        self._inbox: queue.Queue[Batch] = queue.Queue(MAX_READY_BATCHES)
+        self._outbox: queue.SimpleQueue[Standing | bytes] = queue.SimpleQueue()
+        self._closing = threading.Event()
+        self._failure: BaseException | None = None
+        self._standing = Standing()
+        self._received_batch = 0
+        self._weights: bytes | None = None
+        self._is_answer_due = False
+        self._last_progress = self._last_weights = 0.0
+        self._thread = threading.Thread(target=self._guarded, name="exchange", daemon=True)
+        self._thread.start()
+
+    @property
+    def has_batch(self) -> bool:
+        """Whether `take` would return at once."""
+        return not self._inbox.empty()
+
+    def take(self, timeout_seconds: float) -> Batch | None:
+        """The next batch or greeting, None if there is none in time; raises HeadraceError if the thread is dead."""
+        try:
+            return self._inbox.get(timeout=timeout_seconds)
+        except queue.Empty:
+            self._require_alive()
+            return None
+
+    def report(self, standing: Standing) -> None:
+        """Send Progress now, and again every 0.3 s until there is another standing."""
+        self._post(standing)
+
+    def publish(self, weights: bytes) -> None:
+        """Send WEIGHTS now, and again to whoever subscribes later."""
+        self._post(weights)
+
+    def close(self) -> None:
+        """Send what is posted and free the sockets."""
+        self._closing.set()
+        self._post(self._standing)
+        self._thread.join(timeout=5)
+        if not self._thread.is_alive():
+            self._waker.close()
+            self._context.term()
+
+    def _post(self, item: Standing | bytes) -> None:
+        if not self._closing.is_set():
+            self._require_alive()
+            self._outbox.put(item)
+        with contextlib.suppress(zmq.Again):  # so many wake-up calls wait that one more changes nothing
+            self._waker.send(b"", zmq.NOBLOCK)
+
+    def _require_alive(self) -> None:
+        if not self._thread.is_alive():
+            raise HeadraceError("the thread of the learner's sockets has died") from self._failure
+
+    def _guarded(self) -> None:
+        try:
+            while not self._closing.is_set():
+                self._turn()
+            self._send_posted()
+        except BaseException as error:
+            self._failure = error
+            raise
+        finally:
+            for socket in (self._publisher, self._puller, self._wake):
+                socket.close()
+
+    def _turn(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self._wake, zmq.POLLIN)
+        poller.register(self._publisher, zmq.POLLIN)
+        if not self._inbox.full():
+            poller.register(self._puller, zmq.POLLIN)
+        ready = dict(poller.poll(self._milliseconds_to_wait()))
+        if self._wake in ready:
+            self._drain(self._wake)
+        self._send_posted()
+        if self._publisher in ready:
+            self._is_answer_due |= any(_asks_for_weights(message) for message in self._drain(self._publisher))
+        self._answer_subscriptions()
+        if self._puller in ready:
+            self._receive()
+        if time.monotonic() - self._last_progress >= PROGRESS_SECONDS:
+            self._send_progress()
+
+    def _milliseconds_to_wait(self) -> int:
+        now = time.monotonic()
+        due = self._last_progress + PROGRESS_SECONDS
+        if self._is_answer_due and self._weights is not None:
+            due = min(due, self._last_weights + GATHER_SECONDS)
+        return max(0, int((due - now) * 1000) + 1)
+
+    @staticmethod
+    def _drain(socket: zmq.Socket[bytes]) -> list[bytes]:
+        received = []
+        while socket.poll(0):
+            received.append(socket.recv(zmq.NOBLOCK))
+        return received
+
+    def _send_posted(self) -> None:
+        is_told = False
+        while not self._outbox.empty():
+            item = self._outbox.get()
+            if isinstance(item, bytes):
+                self._weights = item
+                self._send_weights(item)
+            else:
+                self._standing = item
+                is_told = True
+        if is_told:
+            self._send_progress()
+
+    def _answer_subscriptions(self) -> None:
+        is_gathered = time.monotonic() - self._last_weights >= GATHER_SECONDS
+        if self._is_answer_due and is_gathered and self._weights is not None:
+            self._send_weights(self._weights)
+            self._is_answer_due = False
+
+    def _send_weights(self, weights: bytes) -> None:
+        self._publisher.send_multipart([WEIGHTS_TOPIC, weights], copy=False)
+        self._last_weights = time.monotonic()
+
+    def _send_progress(self) -> None:
+        standing = self._standing
+        progress = Progress(
+            learner=self._learner,
+            gate=standing.gate,
+            generation=standing.generation,
+            version=standing.version,
+            published_version=standing.published_version,
+            env_steps=standing.env_steps,
+            received_batch=self._received_batch,
+            trained_batch=standing.trained_batch,
+            trained=standing.trained,
+            rejected=standing.rejected,
+            run=self._run_specification,
+            waiting_for=standing.waiting_for,
+            finished=standing.finished,
+        )
+        self._publisher.send_multipart([PROGRESS_TOPIC, progress.encode()])
+        self._last_progress = time.monotonic()
+
+    def _receive(self) -> None:
+        frames = self._puller.recv_multipart(copy=False)
+        try:
+            header = messages.decode(BatchHeader, frames[0].bytes)
+        except WireError as error:
+            self._refuse(str(error))
+            return
+        if header.learner != self._learner:
+            self._refuse(f"batch {header.batch} is addressed to another learner")
+            return
+        batch = batches.assemble(header, [frame.buffer for frame in frames[1:]], self._run_specification)
+        self._received_batch = max(self._received_batch, header.batch)
+        if batch.rejected and self._may_log.allows("rejected"):
+            self._log.warning("transitions_rejected", batch=header.batch, **batch.rejected)
+        self._inbox.put_nowait(batch)
+
+    def _refuse(self, reason: str) -> None:
+        self._refused_batches.inc()
+        if self._may_log.allows("refused"):
+            self._log.warning("batch_refused", reason=reason)
+
+
+def _asks_for_weights(subscription: bytes) -> bool:
+    """Whether a message from XPUB, 1 and a prefix of topics, subscribes to WEIGHTS."""
+    return subscription[:1] == b"\x01" and WEIGHTS_TOPIC.startswith(subscription[1:])

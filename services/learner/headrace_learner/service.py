@@ -1,0 +1,191 @@
+"""The learner's loop: be greeted, wait for a batch, train it, acknowledge it; publish and save when due."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+
+from headrace_learner.batches import Batch
+from headrace_learner.exchange import Exchange, Standing
+from headrace_learner.greeting import policy_lag_bound, require_capacity
+from headrace_learner.reporting import Reporter
+from headrace_learner.saving import Saver
+from headrace_learner.schedules import passes_multiple
+from headrace_learner.training import Learner
+from headrace_proto.errors import NonFiniteError
+from headrace_proto.lifecycle import StopSignal
+from headrace_proto.logs import Logger, RateLimit
+from headrace_proto.messages import BatchHeader
+from headrace_proto.metrics import LearnerMetrics
+from headrace_proto.settings import LearnerSettings
+from headrace_proto.specification import RunSpecification
+from headrace_proto.telemetry import Health
+from headrace_proto.weights import Weights
+
+POLL_SECONDS = 0.5
+FAREWELL_SECONDS = 1.0
+LONG_WAIT_SECONDS = 5.0
+
+
+class Service:
+    """One learner between a gate and its actors."""
+
+    def __init__(
+        self,
+        settings: LearnerSettings,
+        run: RunSpecification,
+        learner: Learner,
+        exchange: Exchange,
+        saver: Saver,
+        reporter: Reporter,
+        metrics: LearnerMetrics,
+        health: Health,
+        stop: StopSignal,
+        log: Logger,
+    ) -> None:
+        self._settings = settings
+        self._run_specification = run
+        self._learner = learner
+        self._exchange = exchange
+        self._saver = saver
+        self._reporter = reporter
+        self._metrics = metrics
+        self._health = health
+        self._stop = stop
+        self._log = log
+        self._may_log = RateLimit()
+        self._standing = Standing(env_steps=learner.counters.env_steps)
+        self._last_arrival = time.monotonic()
+
+    def run(self) -> None:
+        """Train until the run's steps are done or a signal says stop, and save at the end of both."""
+        self._exchange.report(self._standing)
+        while not self._stop.is_set and not self._is_finished:
+            arrived = self._wait()
+            self._reporter.tick()
+            if arrived is None:
+                continue
+            if arrived.header.rollouts == 0:
+                self._be_greeted(arrived.header)
+            elif self._is_from_my_gate(arrived.header):
+                self._train(arrived)
+            else:
+                self._drop(arrived.header)
+        self._save()
+        if self._is_finished:
+            self._say_farewell()
+        self._log.info("stopped", env_steps=self._learner.counters.env_steps, finished=self._is_finished)
+
+    @property
+    def _is_greeted(self) -> bool:
+        return self._standing.generation > 0
+
+    @property
+    def _is_finished(self) -> bool:
+        return self._is_greeted and self._learner.counters.env_steps >= self._settings.steps
+
+    def _wait(self) -> Batch | None:
+        """The next greeting or batch, or None after half a second."""
+        waiting_for = "batch" if self._is_greeted else "gate"
+        self._health.beat("" if self._exchange.has_batch else waiting_for)
+        started = time.monotonic()
+        arrived = self._exchange.take(POLL_SECONDS)
+        now = time.monotonic()
+        self._metrics.batch_wait_seconds.inc(now - started)
+        if arrived is not None:
+            self._last_arrival = now
+        elif now - self._last_arrival > LONG_WAIT_SECONDS and self._may_log.allows("waiting"):
+            self._log.info("waiting", waiting_for=waiting_for, seconds=round(now - self._last_arrival, 1))
+        return arrived
+
+    def _be_greeted(self, greeting: BatchHeader) -> None:
+        """Take a gate's generation and version, and publish under them; a greeting that is known changes nothing."""
+        if self._is_from_my_gate(greeting):
+            return
+        require_capacity(greeting.capacity, self._run_specification)
+        # A new learner continues the version that the gate knows, even if its checkpoint is older or newer; one that
+        # meets a restarted gate never goes back.
+        version = max(greeting.version, self._standing.version)
+        self._standing = replace(
+            self._standing, gate=greeting.gate, generation=greeting.generation, version=version, waiting_for="batch"
+        )
+        bound = policy_lag_bound(self._settings, greeting)
+        self._metrics.policy_lag_bound.set(bound)
+        self._log.info("greeted", generation=greeting.generation, version=version, policy_lag_bound=bound)
+        self._publish()
+        self._exchange.report(self._standing)
+
+    def _is_from_my_gate(self, header: BatchHeader) -> bool:
+        return header.gate == self._standing.gate and header.generation == self._standing.generation
+
+    def _drop(self, header: BatchHeader) -> None:
+        """A batch of a gate that is gone: its successor has counted it lost."""
+        self._metrics.refused_batches.inc()
+        self._log.warning("batch_dropped", batch=header.batch, reason="another gate has greeted since")
+        self._acknowledge(header)
+
+    def _train(self, batch: Batch) -> None:
+        rejected = dict(self._standing.rejected)
+        for reason, count in batch.rejected.items():
+            rejected[reason] = rejected.get(reason, 0) + count
+        self._standing = replace(self._standing, rejected=rejected)
+        before = self._learner.counters.env_steps
+        if len(batch):
+            self._update(batch)
+        after = self._learner.counters.env_steps
+        if passes_multiple(before, after, self._settings.publish_every):
+            self._publish()
+        self._acknowledge(batch.header)
+        if passes_multiple(before, after, self._settings.save_every):
+            self._save()
+
+    def _update(self, batch: Batch) -> None:
+        try:
+            update = self._learner.train(batch)
+        except NonFiniteError as error:
+            raise self._with_advice(error) from error
+        lags = np.maximum(0, self._standing.version - batch.versions)
+        self._standing = replace(
+            self._standing,
+            version=self._standing.version + 1,
+            env_steps=self._learner.counters.env_steps,
+            trained=self._standing.trained + len(batch),
+        )
+        self._reporter.trained(batch, update, lags)
+
+    def _acknowledge(self, header: BatchHeader) -> None:
+        self._standing = replace(
+            self._standing,
+            trained_batch=max(self._standing.trained_batch, header.batch),
+            waiting_for="" if self._exchange.has_batch else "batch",
+            finished=self._is_finished,
+        )
+        self._exchange.report(self._standing)
+
+    def _publish(self) -> None:
+        standing = self._standing
+        weights = Weights(standing.generation, standing.version, standing.env_steps, self._learner.online.state_dict())
+        self._exchange.publish(weights.encode())
+        self._standing = replace(standing, published_version=standing.version)
+        self._metrics.weights_version.set(standing.version)
+        self._health.ready = True
+
+    def _save(self) -> None:
+        try:
+            self._saver.save(self._learner, self._standing.version)
+        except NonFiniteError as error:
+            raise self._with_advice(error) from error
+
+    def _say_farewell(self) -> None:
+        """Tell the gate several times, since one message may be lost."""
+        deadline = time.monotonic() + FAREWELL_SECONDS
+        self._standing = replace(self._standing, finished=True, waiting_for="")
+        while time.monotonic() < deadline:
+            self._exchange.report(self._standing)
+            time.sleep(FAREWELL_SECONDS / 5)
+
+    def _with_advice(self, error: NonFiniteError) -> NonFiniteError:
+        good = self._saver.last.path if self._saver.last else "none"
+        return NonFiniteError(f"{error}; last good checkpoint: {good}; try a lower --learning-rate or --gradient-clip")

@@ -1,0 +1,105 @@
+"""Builds a learner from its settings and runs it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Sequence
+
+import torch
+from prometheus_client import CollectorRegistry
+
+from headrace_learner import checkpoint_store, checkpoints, run, saving
+from headrace_learner.checkpoints import Checkpoint
+from headrace_learner.exchange import Exchange
+from headrace_learner.reporting import Reporter
+from headrace_learner.saving import Saver
+from headrace_learner.service import Service
+from headrace_learner.training import Learner, choose_device
+from headrace_proto import environments, logs
+from headrace_proto import settings as settings_
+from headrace_proto.errors import UserError
+from headrace_proto.lifecycle import StopSignal
+from headrace_proto.logs import Logger
+from headrace_proto.messages import SESSION_BYTES
+from headrace_proto.metrics import LearnerMetrics
+from headrace_proto.settings import LearnerSettings
+from headrace_proto.telemetry import Health, TelemetryServer
+
+PROGRAM = "headrace-learner"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Train until done or stopped; raises UserError, NonFiniteError."""
+    stop = StopSignal().install()
+    settings = settings_.parse(LearnerSettings, arguments, PROGRAM)
+    log = logs.configure("learner", settings.log_level)
+    checkpoint = find_checkpoint(settings, log)
+    if checkpoint is not None:
+        settings = settings_.parse(LearnerSettings, arguments, PROGRAM, resumed=checkpoint.state.run_settings())
+    torch.set_num_threads(settings.learner_threads)
+    registry = CollectorRegistry()
+    metrics, health = LearnerMetrics(registry), Health()
+    telemetry = TelemetryServer(registry, health, settings.metrics_host, settings.metrics_port)
+    telemetry.write_address(settings.metrics_address_file)
+    try:
+        _serve(settings, checkpoint, metrics, health, stop, log)
+    finally:
+        telemetry.close()
+
+
+def find_checkpoint(settings: LearnerSettings, log: Logger) -> Checkpoint | None:
+    """The checkpoint to go on from; raises UserError for a run that would write over another's."""
+    if settings.resume is not None:
+        return checkpoint_store.resolve(
+            settings.run_dir, settings.resume, settings.save_every, lambda text: log.warning("checkpoint", warning=text)
+        )
+    if checkpoint_store.folders(settings.run_dir):
+        raise UserError(
+            f"--run-dir {settings.run_dir}: has checkpoints already; add --resume latest to go on, or choose another "
+            "folder"
+        )
+    return None
+
+
+def _serve(
+    settings: LearnerSettings,
+    checkpoint: Checkpoint | None,
+    metrics: LearnerMetrics,
+    health: Health,
+    stop: StopSignal,
+    log: Logger,
+) -> None:
+    specification = run.specify(settings)
+    action_names = environments.action_names(environments.find_game(settings.game))
+    learner = Learner(settings, specification, choose_device(settings.device))
+    saver = Saver(settings, specification, action_names, metrics, log)
+    _write_settings(settings)
+    if checkpoint is not None:
+        checkpoints.require_same_game(checkpoint.state, specification, action_names)
+        saving.restore(learner, checkpoint)
+        saver.resumed(checkpoint)
+    else:
+        saver.save_first(learner)
+    log.info("started", game=specification.game, env_steps=learner.counters.env_steps, device=str(learner.device))
+    identity = secrets.token_bytes(SESSION_BYTES)
+    reporter = Reporter(metrics, settings.run_dir, learner.counters, specification.frame_skip, settings.steps, log)
+    exchange = Exchange(
+        identity, specification, settings.weights_bind, settings.batches_address, metrics.refused_batches, log
+    )
+    try:
+        Service(settings, specification, learner, exchange, saver, reporter, metrics, health, stop, log).run()
+    finally:
+        exchange.close()
+        reporter.close()
+
+
+def _write_settings(settings: LearnerSettings) -> None:
+    """Put settings.json into the run's folder; raises UserError if it cannot be written."""
+    content = {"settings": settings.model_dump(mode="json"), "versions": checkpoints.versions()}
+    path = settings.run_dir / "settings.json"
+    try:
+        settings.run_dir.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content, indent=2) + "\n")
+    except OSError as error:
+        raise UserError(f"--run-dir {settings.run_dir}: cannot write {path}: {error.strerror}") from error

@@ -1,0 +1,99 @@
+"""The curves of a run: TensorBoard events under CleanRL's names, and a CSV."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from torch.utils.tensorboard import SummaryWriter
+
+METRICS_FILE = "metrics.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of metrics.csv; what there is no number for yet is empty.
+
+    time: seconds since the epoch; frames = env_steps x frame_skip; return_mean_100: raw score
+    lag_mean, lag_max: policy lag since the row before, in updates
+    """
+
+    time: float
+    env_steps: int
+    frames: int
+    updates: int
+    episodes: int
+    return_mean_100: float | None
+    loss: float | None
+    q: float | None
+    gradient_norm: float | None
+    learning_rate: float | None
+    epsilon: float | None
+    lag_mean: float | None
+    lag_max: int | None
+    steps_per_second: float
+
+
+COLUMNS = [field.name for field in fields(Row)]
+
+_TAGS = {
+    "loss": "losses/td_loss",
+    "q": "losses/q_values",
+    "gradient_norm": "losses/gradient_norm",
+    "learning_rate": "charts/learning_rate",
+    "epsilon": "charts/epsilon",
+    "lag_mean": "charts/policy_lag",
+    "steps_per_second": "charts/SPS",
+}
+
+
+class TrainingLog:
+    """Writes both; a resumed run goes on in the same files, and what lies past its step is dropped."""
+
+    def __init__(self, run_dir: Path, env_steps: int) -> None:
+        drop_rows_after(run_dir / METRICS_FILE, env_steps)
+        self._events = SummaryWriter(str(run_dir), purge_step=env_steps + 1 if env_steps else None)
+        self._file = (run_dir / METRICS_FILE).open("a", newline="")
+        self._rows = csv.writer(self._file)
+        if self._file.tell() == 0:
+            self._rows.writerow(COLUMNS)
+
+    def episode(self, score: float, length: int, env_steps: int) -> None:
+        """A game ended."""
+        self._events.add_scalar("charts/episodic_return", score, env_steps)
+        self._events.add_scalar("charts/episodic_length", length, env_steps)
+
+    def row(self, row: Row) -> None:
+        """Write a row to both."""
+        self._rows.writerow([_written(getattr(row, name)) for name in COLUMNS])
+        self._file.flush()
+        for name, tag in _TAGS.items():
+            value = getattr(row, name)
+            if value is not None:
+                self._events.add_scalar(tag, value, row.env_steps)
+
+    def close(self) -> None:
+        """Write what is buffered."""
+        self._file.close()
+        self._events.close()
+
+
+def drop_rows_after(path: Path, env_steps: int) -> None:
+    """Remove the rows of a metrics.csv past a step, and a last one that was cut short."""
+    if not path.exists():
+        return
+    with path.open(newline="") as file:
+        header, *rows = list(csv.reader(file)) or [COLUMNS]
+    position = COLUMNS.index("env_steps")
+    kept = [row for row in rows if len(row) == len(COLUMNS) and int(row[position]) <= env_steps]
+    partial = path.with_suffix(".partial")
+    with partial.open("w", newline="") as file:
+        csv.writer(file).writerows([header, *kept])
+    partial.replace(path)
+
+
+def _written(value: float | None) -> str:
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, int) else f"{value:.6g}" if abs(value) < 1e6 else f"{value:.3f}"

@@ -1,0 +1,85 @@
+"""The optimizers against values worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from headrace_learner import optimizers
+from headrace_learner.optimizers import RMSProp
+from headrace_proto import networks
+from headrace_proto.settings import RunSettings
+from torch import nn
+
+
+def moved(optimizer_class: type[RMSProp], gradients: list[float], *, epsilon_outside_root: bool) -> float:
+    parameter = nn.Parameter(torch.tensor([1.0]))
+    optimizer = optimizer_class(
+        [parameter], lr=0.5, alpha=0.75, epsilon=0.25, epsilon_outside_root=epsilon_outside_root
+    )
+    for gradient in gradients:
+        parameter.grad = torch.tensor([gradient])
+        optimizer.step()
+    return float(parameter)
+
+
+def test_the_papers_rmsprop_has_epsilon_inside_the_root() -> None:
+    # g = 0.25 * 4 = 1, then 0.75 + 0.25 * 1 = 1
+    expected = 1 - 0.5 * 2 / math.sqrt(1.25) - 0.5 * 1 / math.sqrt(1.25)
+    assert moved(RMSProp, [2.0, 1.0], epsilon_outside_root=False) == pytest.approx(expected)
+
+
+def test_the_ancestors_rmsprop_has_epsilon_outside_the_root() -> None:
+    expected = 1 - 0.5 * 2 / 1.25 - 0.5 * 1 / 1.25
+    assert moved(RMSProp, [2.0, 1.0], epsilon_outside_root=True) == pytest.approx(expected)
+
+
+def test_rmsprop_with_epsilon_outside_is_torchs() -> None:
+    torch.manual_seed(0)
+    ours, theirs = nn.Linear(3, 2), nn.Linear(3, 2)
+    theirs.load_state_dict(ours.state_dict())
+    first = RMSProp(ours.parameters(), lr=0.01, alpha=0.9, epsilon=1e-7, epsilon_outside_root=True)
+    second = torch.optim.RMSprop(theirs.parameters(), lr=0.01, alpha=0.9, eps=1e-7)
+    for _ in range(5):
+        states = torch.randn(4, 3)
+        for network, optimizer in ((ours, first), (theirs, second)):
+            optimizer.zero_grad()
+            network(states).square().mean().backward()
+            optimizer.step()
+    torch.testing.assert_close(ours.weight, theirs.weight)
+
+
+def test_fused_adam_moves_channels_last_convolutions_as_plain_adam_does() -> None:
+    ours, theirs = (networks.build("dqn-2013", (2, 36, 36), 2) for _ in range(2))
+    theirs.load_state_dict(ours.state_dict())
+    settings = RunSettings(optimizer="adam", learning_rate=0.01)
+    first = optimizers.make(settings, ours.parameters())
+    second = torch.optim.Adam(theirs.parameters(), lr=0.01, eps=settings.optimizer_epsilon, foreach=False)
+    for _ in range(3):
+        states = torch.randint(0, 255, (4, 2, 36, 36), dtype=torch.uint8)
+        for network, optimizer in ((ours, first), (theirs, second)):
+            optimizer.zero_grad()
+            network(states).square().mean().backward()
+            optimizer.step()
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("largest", "after"), [(0.0, 5.0), (10.0, 5.0), (1.0, 1.0)])
+def test_the_norm_of_the_gradient_is_always_measured_and_clipped_only_above_a_positive_limit(
+    largest: float, after: float
+) -> None:
+    parameter = nn.Parameter(torch.zeros(2))
+    parameter.grad = torch.tensor([3.0, 4.0])
+    assert optimizers.clip_gradient([parameter], largest) == pytest.approx(5.0)
+    assert float(parameter.grad.norm()) == pytest.approx(after, rel=1e-4)
+
+
+def test_a_learning_rate_of_zero_moves_nothing() -> None:
+    parameter = nn.Parameter(torch.tensor([1.0]))
+    optimizer = optimizers.make(RunSettings(optimizer="rmsprop"), [parameter])
+    optimizers.set_learning_rate(optimizer, 0.0)
+    parameter.grad = torch.tensor([3.0])
+    optimizer.step()
+    assert float(parameter) == 1.0

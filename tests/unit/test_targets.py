@@ -1,0 +1,90 @@
+"""n-step returns against values worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from headrace_learner.targets import n_step_targets, transitions_left
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def targets_of(
+    rewards: list[float], lengths: list[int], terminated: list[bool], n: int, gamma: float = 0.5
+) -> tuple[list[float], list[int], list[float]]:
+    parts = n_step_targets(
+        np.array(rewards, np.float32), np.array(lengths, np.int64), np.array(terminated, np.bool_), n, gamma
+    )
+    return parts.returns.tolist(), parts.steps.tolist(), parts.discounts.tolist()
+
+
+def test_transitions_left_counts_down_in_each_rollout() -> None:
+    assert transitions_left(np.array([3, 2])).tolist() == [3, 2, 1, 2, 1]
+
+
+def test_returns_get_shorter_towards_the_end_of_the_rollout_as_in_the_forward_view() -> None:
+    returns, steps, discounts = targets_of([1.0, 2.0, 4.0, 8.0], [4], [False], n=4)
+    assert returns == [1 + 1 + 1 + 1, 2 + 2 + 2, 4 + 4, 8]
+    assert steps == [4, 3, 2, 1]
+    assert discounts == [1 / 16, 1 / 8, 1 / 4, 1 / 2]
+
+
+def test_a_window_of_n_steps_ends_before_the_rollout_does() -> None:
+    returns, steps, discounts = targets_of([1.0, 2.0, 4.0, 8.0], [4], [False], n=2)
+    assert returns == [2, 4, 8, 8]
+    assert steps == [2, 2, 2, 1]
+    assert discounts == [1 / 4, 1 / 4, 1 / 4, 1 / 2]
+
+
+def test_a_rollout_shorter_than_n_uses_what_it_has() -> None:
+    returns, steps, discounts = targets_of([1.0, 2.0], [2], [False], n=5)
+    assert (returns, steps, discounts) == ([2, 2], [2, 1], [1 / 4, 1 / 2])
+
+
+def test_a_window_that_reaches_a_terminated_end_does_not_bootstrap() -> None:
+    _, _, discounts = targets_of([0.0, 0.0, 0.0], [3], [True], n=2)
+    assert discounts == [1 / 4, 0, 0]
+
+
+def test_a_terminal_in_the_last_position_of_a_whole_rollout_stops_every_bootstrap() -> None:
+    returns, _, discounts = targets_of([0.0, 0.0, 8.0], [3], [True], n=3)
+    assert returns == [2, 4, 8]
+    assert discounts == [0, 0, 0]
+
+
+def test_truncation_bootstraps_like_a_rollout_that_goes_on() -> None:
+    # A truncated rollout is one that has not terminated: nothing else is asked.
+    _, _, discounts = targets_of([1.0, 1.0], [2], [False], n=2)
+    assert discounts == [1 / 4, 1 / 2]
+
+
+def test_returns_do_not_cross_from_one_rollout_into_the_next() -> None:
+    returns, _, discounts = targets_of([1.0, 2.0, 64.0, 128.0], [2, 2], [True, False], n=3)
+    assert returns == [2, 2, 128, 128]
+    assert discounts == [0, 0, 1 / 4, 1 / 2]
+
+
+def test_one_step_is_the_reward_and_gamma() -> None:
+    returns, steps, discounts = targets_of([1.0, 2.0, 4.0], [3], [True], n=1)
+    assert (returns, steps, discounts) == ([1, 2, 4], [1, 1, 1], [0.5, 0.5, 0])
+
+
+def test_no_rollouts_give_no_targets() -> None:
+    assert targets_of([], [], [], n=5) == ([], [], [])
+
+
+@given(
+    rewards=st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=12),
+    extra=st.integers(0, 5),
+    gamma=st.floats(0, 1),
+    terminated=st.booleans(),
+    last_value=st.floats(-10, 10),
+)
+def test_with_n_past_the_end_the_target_is_the_recursion_of_the_paper(
+    rewards: list[float], extra: int, gamma: float, terminated: bool, last_value: float
+) -> None:
+    returns, _, discounts = targets_of(rewards, [len(rewards)], [terminated], len(rewards) + extra, gamma)
+    expected = 0.0 if terminated else last_value
+    for index in reversed(range(len(rewards))):
+        expected = rewards[index] + gamma * expected
+        assert returns[index] + discounts[index] * last_value == pytest.approx(expected, abs=1e-4)
