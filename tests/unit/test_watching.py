@@ -46,20 +46,23 @@ def test_every_metric_that_it_shows_is_one_that_is_exported() -> None:
 
 def test_rates_lag_and_time_left_come_from_differences() -> None:
     picture = Picture(steps=10_000, frame_skip=4)
-    picture.add(_learner(1000, lag_sum=100, lag_count=50), {}, "", now=0.0)
-    shown = picture.add(_learner(3000, lag_sum=500, lag_count=150), {}, "", now=10.0)
-    assert shown.frames == 12_000
+    picture.add(_learner(1000, trained=0), {}, "", now=-100.0)
+    picture.add(_learner(1500, trained=500, lag_sum=100, lag_count=500), {}, "", now=0.0)
+    shown = picture.add(_learner(3500, trained=2500, lag_sum=8100, lag_count=2500), {}, "", now=10.0)
+    assert shown.frames == 14_000
     assert (shown.steps_per_second, shown.frames_per_second) == (200.0, 800.0)
-    assert shown.seconds_left == 35.0
+    assert shown.seconds_left == 32.5
     assert shown.policy_lag_mean == 4.0
 
 
-def test_a_restarted_learner_does_not_make_rates_negative() -> None:
+def test_a_restarted_learner_neither_loses_the_place_nor_makes_rates_wrong() -> None:
     picture = Picture(steps=10_000, frame_skip=1)
-    picture.add(_learner(3000, lag_sum=500, lag_count=150), {}, "", now=0.0)
-    picture.add({}, {}, "the learner to start", now=1.0)
-    picture.add(_learner(2500, lag_sum=0, lag_count=0), {}, "", now=5.0)
-    assert picture.add(_learner(2600, lag_sum=0, lag_count=0), {}, "", now=6.0).steps_per_second == 100.0
+    picture.add(_learner(3000, trained=3000, lag_sum=500, lag_count=3000), {}, "", now=0.0)
+    assert picture.add({}, {}, "the learner to start", now=1.0).env_steps == 3000
+    assert picture.add(_learner(0, trained=0), {}, "gate", now=4.0).env_steps == 3000
+    assert picture.add(_learner(2500, trained=0), {}, "gate", now=5.0).env_steps == 2500
+    picture.add(_learner(2600, trained=100), {}, "", now=6.0)
+    assert picture.add(_learner(2800, trained=300), {}, "", now=8.0).steps_per_second == 100.0
 
 
 def test_what_is_not_a_number_yet_is_unknown() -> None:
@@ -83,6 +86,11 @@ def _rendered(run: Snapshot) -> str:
     return captured.get()
 
 
-def _learner(env_steps: float, lag_sum: float, lag_count: float) -> dict[str, float]:
+def _learner(env_steps: float, trained: float, lag_sum: float = 0.0, lag_count: float = 0.0) -> dict[str, float]:
     lag = "headrace_learner_policy_lag_updates"
-    return {"headrace_learner_env_steps": env_steps, f"{lag}_sum": lag_sum, f"{lag}_count": lag_count}
+    return {
+        "headrace_learner_env_steps": env_steps,
+        "headrace_learner_transitions_total": trained,
+        f"{lag}_sum": lag_sum,
+        f"{lag}_count": lag_count,
+    }

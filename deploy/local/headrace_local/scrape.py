@@ -44,7 +44,7 @@ class Snapshot:
 @dataclass(frozen=True, slots=True)
 class _Sample:
     time: float
-    env_steps: float
+    trained: float
     lag_sum: float
     lag_count: float
 
@@ -60,8 +60,9 @@ class Picture:
 
     def add(self, learner: Metrics, gate: Metrics, waiting_for: str, now: float) -> Snapshot:
         """The run at time `now`; metrics may be empty while a process is away."""
-        if "headrace_learner_env_steps" in learner:
-            self._env_steps = int(learner["headrace_learner_env_steps"])
+        if learner:
+            # A restarted learner shows 0 until it has read its checkpoint; the run is where it was.
+            self._env_steps = int(learner.get("headrace_learner_env_steps", 0)) or self._env_steps
             self._remember(learner, now)
         rate = self._rate()
         return Snapshot(
@@ -85,10 +86,10 @@ class Picture:
 
     def _remember(self, learner: Metrics, now: float) -> None:
         lag = "headrace_learner_policy_lag_updates"
-        sample = _Sample(now, self._env_steps, learner.get(f"{lag}_sum", 0.0), learner.get(f"{lag}_count", 0.0))
-        last = self._samples[-1] if self._samples else sample
-        if sample.env_steps < last.env_steps or sample.lag_count < last.lag_count:
-            self._samples.clear()  # another learner: its counters began anew
+        trained = learner.get("headrace_learner_transitions_total", 0.0)
+        sample = _Sample(now, trained, learner.get(f"{lag}_sum", 0.0), learner.get(f"{lag}_count", 0.0))
+        if not trained or (self._samples and trained < self._samples[-1].trained):
+            self._samples.clear()  # a learner that has not begun, or another one, which counts anew
         self._samples.append(sample)
         while now - self._samples[0].time > RATE_WINDOW_SECONDS:
             self._samples.popleft()
@@ -97,7 +98,7 @@ class Picture:
         if len(self._samples) < 2:
             return None
         first, last = self._samples[0], self._samples[-1]
-        return (last.env_steps - first.env_steps) / (last.time - first.time)
+        return (last.trained - first.trained) / (last.time - first.time)
 
     def _lag_mean(self) -> float | None:
         if not self._samples:

@@ -89,10 +89,12 @@ def _train(settings: TrainSettings, run_dir: Path, checkpoint: Path | None, fram
 def _announce_end(
     shown: display.Display, outcome: Outcome, last: Snapshot, settings: TrainSettings, run_dir: Path
 ) -> None:
-    message = f"{outcome.kind} at about {last.env_steps:,} of {last.steps:,} steps; the run is in {run_dir}"
-    if checkpoint_store.folders(run_dir):
+    saved = checkpoint_store.folders(run_dir)
+    env_steps = max([last.env_steps, *saved])
+    message = f"{outcome.kind} at {env_steps:,} of {last.steps:,} steps; the run is in {run_dir}"
+    if saved:
         run = f"--name {run_dir.name} --runs {settings.runs}"
         message += f"\n  scores: headrace evaluate {run}\n  watch:  headrace play {run} --record game.mp4"
     shown.event(
-        outcome.kind, message, run_dir=str(run_dir), env_steps=last.env_steps, steps=last.steps, status=outcome.status
+        outcome.kind, message, run_dir=str(run_dir), env_steps=env_steps, steps=last.steps, status=outcome.status
     )
