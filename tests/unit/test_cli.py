@@ -199,7 +199,7 @@ class TestResume:
         checkpoint = checkpoints.read(path)
         assert run_folder.adopt(tmp_path / "cart", checkpoint) == path
         assert run_folder.adopt(tmp_path / "fork", checkpoint) == tmp_path / "fork" / "checkpoints" / path.name
-        assert checkpoint_store.latest(tmp_path / "fork") is not None
+        assert checkpoint_store.folders(tmp_path / "fork")
 
     def test_a_checkpoint_away_from_any_run_makes_a_new_one(self, tmp_path: Path) -> None:
         path = _save(tmp_path / "cart", 100, "CartPole-v1", saved_at=1).rename(tmp_path / "copied")

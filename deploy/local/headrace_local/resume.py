@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def _find(settings: TrainSettings, choice: str) -> Resumption | None:
 def _at_path(settings: TrainSettings, path: Path) -> Resumption:
     if not path.exists():
         raise UserError(f"--resume {path}: no such checkpoint; allowed: latest, auto, a step number or a path")
-    checkpoint = checkpoint_store.resolve(path, str(path.absolute()), settings.save_every)
+    checkpoint = checkpoint_store.resolve(path, str(path.absolute()), settings.save_every, _warn)
     assert checkpoint is not None, "only auto finds nothing"
     own = next((folder.parent for folder in checkpoint.path.parents if folder.name == CHECKPOINTS_FOLDER), None)
     named = own if settings.name is None else settings.runs.absolute() / settings.name
@@ -56,20 +57,24 @@ def _at_path(settings: TrainSettings, path: Path) -> Resumption:
 
 
 def _in_run(run_dir: Path, choice: str, settings: TrainSettings) -> Resumption | None:
-    checkpoint = checkpoint_store.resolve(run_dir, choice, settings.save_every)
+    checkpoint = checkpoint_store.resolve(run_dir, choice, settings.save_every, _warn)
     return Resumption(run_dir, checkpoint) if checkpoint is not None else None
 
 
 def _in_newest_run(choice: str, settings: TrainSettings) -> Resumption | None:
     game = _game_asked_for(settings)
     for run_dir in _newest_first(settings.runs):
-        newest = checkpoint_store.latest(run_dir)
+        newest = checkpoint_store.latest(run_dir, warn=lambda text: None)
         if newest is not None and game in (None, saved_game(newest)):
             return _in_run(run_dir, choice, settings)
     if choice == "auto":
         return None
     of_game = f" of {game}" if game else ""
     raise UserError(f"--resume {choice}: no run{of_game} in {settings.runs} has a checkpoint; train without --resume")
+
+
+def _warn(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)
 
 
 def _game_asked_for(settings: TrainSettings) -> str | None:
