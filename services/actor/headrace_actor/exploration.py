@@ -34,7 +34,7 @@ def final_epsilons(kind: ExplorationKind, run_seed: int, actor: int, environment
 def annealed(final: NDArray[np.float64], env_steps: int, decay_steps: int) -> NDArray[np.float64]:
     """Epsilons at a step of the run: linear from 1 at step 0 to `final` at `decay_steps`, and `final` ever after."""
     progress = 1.0 if env_steps >= decay_steps else env_steps / decay_steps
-    return 1.0 - progress * (1.0 - final)
+    return (1.0 - progress) + progress * final
 
 
 def epsilon_greedy(

@@ -20,6 +20,7 @@ class Policy:
         """Build the network; raises UserError if it does not fit the run's frames."""
         torch.set_num_threads(1)
         self._network = networks.build_for(run).eval()
+        self._loaded: Weights | None = None
         self._shapes = {name: tensor.shape for name, tensor in self._network.state_dict().items()}
 
     def fits(self, weights: Weights) -> bool:
@@ -28,7 +29,9 @@ class Policy:
 
     def load(self, weights: Weights) -> None:
         """Act by these weights from now on."""
-        self._network.load_state_dict(weights.tensors)
+        if weights is not self._loaded:
+            self._network.load_state_dict(weights.tensors)
+            self._loaded = weights
 
     def greedy(self, states: NDArray[Any]) -> NDArray[np.int64]:
         """The action of highest value in each state, [N, S, *frame_shape] to [N]."""

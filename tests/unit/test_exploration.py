@@ -1,0 +1,113 @@
+"""Exploration and its random numbers."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace_actor import exploration, seeding
+from headrace_actor.seeding import Purpose
+
+UNIT = st.floats(0, 1)
+
+
+@pytest.mark.parametrize(
+    ("env_steps", "expected"),
+    [(0, 1.0), (250_000, 0.775), (500_000, 0.55), (1_000_000, 0.1), (1_000_001, 0.1), (10**12, 0.1)],
+)
+def test_epsilon_falls_linearly_to_its_final_value_and_stays_there(env_steps: int, expected: float) -> None:
+    assert exploration.annealed(np.array([0.1]), env_steps, 1_000_000) == pytest.approx([expected])
+
+
+def test_epsilon_without_decay_is_final_from_the_start() -> None:
+    assert exploration.annealed(np.array([0.5, 0.01]), 0, 0).tolist() == [0.5, 0.01]
+
+
+@given(final=UNIT, env_steps=st.integers(0, 10**15), decay_steps=st.integers(0, 10**12))
+def test_d3_epsilon_is_defined_at_every_step_count(final: float, env_steps: int, decay_steps: int) -> None:
+    (epsilon,) = exploration.annealed(np.array([final]), env_steps, decay_steps)
+    assert final - 1e-12 <= epsilon <= 1
+
+
+def test_final_epsilons_in_turn_are_one_for_all_environments_of_an_actor() -> None:
+    found = [exploration.final_epsilons("round-robin", 1, actor, 2).tolist() for actor in range(4)]
+    assert found == [[0.1, 0.1], [0.01, 0.01], [0.5, 0.5], [0.1, 0.1]]
+
+
+def test_the_papers_final_epsilons_are_sampled_with_its_probabilities() -> None:
+    drawn = np.concatenate([exploration.final_epsilons("paper", 1, actor, 8) for actor in range(500)])
+    shares = [float(np.mean(drawn == epsilon)) for epsilon in (0.1, 0.01, 0.5)]
+    assert shares == pytest.approx([0.4, 0.3, 0.3], abs=0.03)
+    assert set(drawn) == {0.1, 0.01, 0.5}
+
+
+def test_the_papers_final_epsilons_depend_on_seed_actor_and_environment_alone() -> None:
+    once = exploration.final_epsilons("paper", 3, 5, 64)
+    assert (exploration.final_epsilons("paper", 3, 5, 64) == once).all()
+    assert (exploration.final_epsilons("paper", 3, 5, 8) == once[:8]).all()
+    assert (exploration.final_epsilons("paper", 3, 6, 64) != once).any()
+    assert (exploration.final_epsilons("paper", 4, 5, 64) != once).any()
+
+
+def test_the_apex_ladder_goes_from_0_4_to_its_eighth_power() -> None:
+    ladder = exploration.final_epsilons("ape-x", 1, 7, 8)
+    assert ladder == pytest.approx([0.4**power for power in range(1, 9)])
+
+
+def test_actors_of_one_environment_climb_the_apex_ladder_together() -> None:
+    ladder = [exploration.final_epsilons("ape-x", 1, actor, 1)[0] for actor in range(9)]
+    assert ladder == pytest.approx([0.4**power for power in (1, 2, 3, 4, 5, 6, 7, 8, 1)])
+
+
+def test_the_behaviour_probability_is_how_often_an_action_is_chosen() -> None:
+    uniforms = np.random.default_rng(0).random((40_000, 2))
+    greedy, epsilons = np.full(40_000, 2), np.full(40_000, 0.4)
+    actions, probabilities = exploration.epsilon_greedy(greedy, epsilons, uniforms, actions=4)
+    for action, expected in enumerate([0.1, 0.1, 0.7, 0.1]):
+        assert probabilities[actions == action] == pytest.approx(expected)
+        assert np.mean(actions == action) == pytest.approx(expected, abs=0.01)
+
+
+def test_without_exploration_the_greedy_action_is_certain() -> None:
+    greedy = np.array([0, 3, 1])
+    actions, probabilities = exploration.epsilon_greedy(greedy, np.zeros(3), np.zeros((3, 2)), actions=4)
+    assert actions.tolist() == greedy.tolist()
+    assert probabilities.tolist() == [1, 1, 1]
+    assert probabilities.dtype == np.float32
+
+
+@given(
+    greedy=st.integers(0, 1),
+    epsilon=UNIT,
+    explore=UNIT,
+    which=st.floats(0, 1, exclude_max=True),
+    extra=st.integers(0, 9),
+)
+def test_chosen_actions_exist_and_were_possible(
+    greedy: int, epsilon: float, explore: float, which: float, extra: int
+) -> None:
+    uniforms = np.array([[min(explore, np.nextafter(1, 0)), which]])
+    actions, probabilities = exploration.epsilon_greedy(np.array([greedy]), np.array([epsilon]), uniforms, 2 + extra)
+    assert 0 <= actions[0] < 2 + extra
+    assert 0 <= probabilities[0] <= 1
+    assert probabilities[0] > 0 or epsilon < 1e-30
+
+
+def test_d5_every_environment_of_every_actor_and_life_has_its_own_random_numbers() -> None:
+    keys = list(itertools.product((0, 1, 7), range(8), range(8), range(3)))
+    assert len({seeding.game_seed(*key) for key in keys}) == len(keys)
+    assert len({seeding.exploration_generator(*key).random() for key in keys}) == len(keys)
+
+
+@given(key=st.tuples(*[st.integers(0, 2**31 - 1)] * 4))
+def test_random_numbers_are_equal_for_the_same_environment_and_differ_by_purpose(
+    key: tuple[int, int, int, int],
+) -> None:
+    assert seeding.game_seed(*key) == seeding.game_seed(*key) < 2**31
+    assert seeding.exploration_generator(*key).random() == seeding.exploration_generator(*key).random()
+    states = {tuple(seeding.stream(*key, purpose).generate_state(4)) for purpose in Purpose}
+    assert len(states) == len(Purpose)
