@@ -58,7 +58,7 @@ def test_rates_lag_and_time_left_come_from_differences() -> None:
 def test_a_restarted_learner_neither_loses_the_place_nor_makes_rates_wrong() -> None:
     picture = Picture(steps=10_000, frame_skip=1)
     picture.add(_learner(3000, trained=3000, lag_sum=500, lag_count=3000), {}, "", now=0.0)
-    assert picture.add({}, {}, "the learner to start", now=1.0).env_steps == 3000
+    assert picture.add({}, {}, "the learner", now=1.0).env_steps == 3000
     assert picture.add(_learner(0, trained=0), {}, "gate", now=4.0).env_steps == 3000
     assert picture.add(_learner(2500, trained=0), {}, "gate", now=5.0).env_steps == 2500
     picture.add(_learner(2600, trained=100), {}, "", now=6.0)

@@ -57,13 +57,16 @@ class Picture:
         self._frame_skip = frame_skip
         self._samples: deque[_Sample] = deque()
         self._env_steps = 0
+        self._learner: Metrics = {}
 
     def add(self, learner: Metrics, gate: Metrics, waiting_for: str, now: float) -> Snapshot:
-        """The run at time `now`; metrics may be empty while a process is away."""
+        """The run at time `now`; metrics are empty while a process is away, and the learner's last ones then stand."""
         if learner:
             # A restarted learner shows 0 until it has read its checkpoint; the run is where it was.
             self._env_steps = int(learner.get("headrace_learner_env_steps", 0)) or self._env_steps
             self._remember(learner, now)
+            self._learner = learner
+        learner = self._learner
         rate = self._rate()
         return Snapshot(
             env_steps=self._env_steps,
@@ -117,13 +120,13 @@ class Scraper:
         self._learner = learner
         self._gate = gate
         self._stopped = threading.Event()
-        self.latest = picture.add({}, {}, "the processes to start", time.monotonic())
+        self.latest = picture.add({}, {}, "the processes", time.monotonic())
         threading.Thread(target=self._run, name="scraper", daemon=True).start()
 
     def refresh(self) -> None:
         """Take a snapshot now."""
         learner, gate = fetch_metrics(self._learner()), fetch_metrics(self._gate())
-        waiting_for = fetch_waiting_for(self._learner()) if learner else "the learner to start"
+        waiting_for = fetch_waiting_for(self._learner()) if learner else "the learner"
         self.latest = self._picture.add(learner, gate, waiting_for, time.monotonic())
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -91,6 +92,7 @@ def _announce_end(
 ) -> None:
     saved = checkpoint_store.folders(run_dir)
     env_steps = max([last.env_steps, *saved])
+    shown.progress(replace(last, env_steps=env_steps, waiting_for=""))
     message = f"{outcome.kind} at {env_steps:,} of {last.steps:,} steps; the run is in {run_dir}"
     if saved:
         run = f"--name {run_dir.name} --runs {settings.runs}"
