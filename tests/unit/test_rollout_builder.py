@@ -69,7 +69,7 @@ def frame(value: int) -> NDArray[np.float32]:
     return np.full((1, 1), value, np.float32)
 
 
-class Corridor(gymnasium.Env[NDArray[np.float32], int]):
+class Corridor(gymnasium.Env[NDArray[np.float32], np.signedinteger[Any]]):
     """Counts its steps; ends after `length` of them, terminated or truncated, and pays 3 at each."""
 
     def __init__(self, length: int, truncates: bool = False) -> None:
@@ -82,7 +82,7 @@ class Corridor(gymnasium.Env[NDArray[np.float32], int]):
         self._position = 0
         return np.zeros(1, np.float32), {}
 
-    def step(self, action: int) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+    def step(self, action: np.signedinteger[Any]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         self._position += 1
         over = self._position == self._length
         observation = np.full(1, self._position, np.float32)
@@ -91,7 +91,10 @@ class Corridor(gymnasium.Env[NDArray[np.float32], int]):
 
 @contextmanager
 def corridor(length: int, truncates: bool = False) -> Iterator[None]:
-    gymnasium.register("Corridor-v0", lambda: Corridor(length, truncates), disable_env_checker=True)
+    def make(**_: Any) -> Corridor:
+        return Corridor(length, truncates)
+
+    gymnasium.register("Corridor-v0", make, disable_env_checker=True)
     try:
         yield
     finally:

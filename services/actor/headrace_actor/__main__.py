@@ -5,12 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-# Read by torch when it is imported: several processes with many threads each do not share cores, they collapse.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 from prometheus_client import CollectorRegistry
 
-from headrace_actor.service import ActorService
 from headrace_proto import logs, settings
 from headrace_proto.lifecycle import StopSignal, run_main
 from headrace_proto.metrics import ActorMetrics
@@ -31,6 +27,10 @@ def _run() -> None:
     metrics = ActorMetrics(registry)
     telemetry = TelemetryServer(registry, health, chosen.metrics_host, chosen.metrics_port)
     telemetry.write_address(chosen.metrics_address_file)
+    # Read by torch, which the service imports: processes with many threads each do not share cores, they collapse.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from headrace_actor.service import ActorService
+
     ActorService(chosen, metrics, health, stop, log).run()
     telemetry.close()
 

@@ -1,0 +1,482 @@
+"""The actor over real sockets, against a gate and a learner made of the test's own sockets."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+from prometheus_client import CollectorRegistry
+from waiting import wait_until
+
+from headrace_actor.service import ActorService
+from headrace_proto import codec, logs, messages, networks, rollouts, sockets
+from headrace_proto.errors import UserError
+from headrace_proto.lifecycle import StopSignal
+from headrace_proto.messages import (
+    ActorHeartbeat,
+    CreditGrant,
+    CreditRequest,
+    GateHeartbeat,
+    Join,
+    Leave,
+    Message,
+    RolloutHeader,
+    Session,
+    Welcome,
+)
+from headrace_proto.metrics import ActorMetrics
+from headrace_proto.rollouts import Rollout
+from headrace_proto.settings import ActorSettings
+from headrace_proto.specification import RunSpecification
+from headrace_proto.telemetry import Health
+from headrace_proto.weights import Weights
+
+RUN = RunSpecification(
+    game="CartPole-v1",
+    seed=1,
+    environments_per_actor=3,
+    rollout_length=4,
+    n_step=4,
+    batch_size=16,
+    network="mlp",
+    frame_shape=[4],
+    frame_dtype="<f4",
+    frame_stack=1,
+    actions=2,
+    frame_skip=1,
+    noop_max=0,
+    fire_on_reset=False,
+    life_loss_terminal=False,
+    sticky_action_probability=0.0,
+    max_episode_frames=1000,
+    reward_clip=0.0,
+    exploration="round-robin",
+    epsilon_decay_steps=100,
+)
+
+
+class Peers:
+    """A gate and a learner that do only what a test tells them, and note everything that the actor says."""
+
+    def __init__(self, folder: Path, lease_seconds: float = 10.0) -> None:
+        self.context = sockets.context()
+        self.router = self.context.socket(zmq.ROUTER)
+        self.pull = self.context.socket(zmq.PULL)
+        self.xpub = self.context.socket(zmq.XPUB)
+        self.xpub.xpub_verbose = 1
+        self.gate_address = sockets.bind(self.router, f"ipc://{folder}/gate", "gate")
+        self.welcome = Welcome(
+            actor=2,
+            life=0,
+            lease_seconds=lease_seconds,
+            transitions_address=sockets.bind(self.pull, f"ipc://{folder}/transitions", "transitions"),
+            weights_address=sockets.bind(self.xpub, f"ipc://{folder}/weights", "weights"),
+            run=RUN,
+        )
+        self.answer_join: Callable[[], Message] = lambda: self.welcome
+        self.beats = True
+        self.joined: list[Session] = []
+        self.asked: dict[Session, list[CreditRequest]] = defaultdict(list)
+        self.heartbeats: list[ActorHeartbeat] = []
+        self.left: list[Leave] = []
+        self.sent: list[tuple[RolloutHeader, Rollout | None]] = []
+        self.subscriptions = 0
+        self.tensors = dict(networks.build_for(RUN).state_dict())
+
+    def hear(self) -> None:
+        """Take note of everything that has arrived, and answer JOIN and HEARTBEAT."""
+        while self.router.poll(0):
+            session, data = self.router.recv_multipart()
+            self._on_control(session, *messages.decode_kind(data))
+        while self.pull.poll(0):
+            header_bytes, payload = self.pull.recv_multipart()
+            header = messages.decode(RolloutHeader, header_bytes)
+            rollout = rollouts.decode(payload, RUN, header.count) if header.count else None
+            self.sent.append((header, rollout))
+        while self.xpub.poll(0):
+            self.subscriptions += self.xpub.recv()[:1] == b"\x01"
+
+    def wait_until(self, condition: Callable[[], object], seconds: float = 60.0) -> None:
+        def heard() -> object:
+            self.hear()
+            return condition()
+
+        wait_until(heard, seconds)
+
+    def tell(self, message: Message) -> None:
+        self.router.send_multipart([self.session, message.encode()])
+
+    def grant(self, credit: int, version: int, count: int = RUN.credit_per_round) -> None:
+        self.tell(CreditGrant(credit=credit, count=count, generation=1, weights_version=version))
+
+    def publish(self, version: int, generation: int = 1, env_steps: int = 0) -> None:
+        blob = Weights(generation, version, env_steps, self.tensors).encode()
+        self.xpub.send_multipart([messages.WEIGHTS_TOPIC, blob])
+
+    def wait_for_ask(self, credit: int) -> None:
+        self.wait_until(lambda: any(ask.credit == credit for ask in self.asked[self.session]))
+
+    def wait_for_subscription(self) -> None:
+        self.wait_until(lambda: self.subscriptions)
+
+    def wait_for_end_of(self, credit: int) -> list[tuple[RolloutHeader, Rollout | None]]:
+        def parts() -> list[tuple[RolloutHeader, Rollout | None]]:
+            return [(header, rollout) for header, rollout in self.sent if header.credit == credit]
+
+        self.wait_until(lambda: any(header.final for header, _ in parts()))
+        return parts()
+
+    @property
+    def session(self) -> Session:
+        return self.joined[-1]
+
+    def close(self) -> None:
+        self.context.destroy(linger=0)
+
+    def _on_control(self, session: Session, kind: str, fields: dict[str, Any]) -> None:
+        if kind == "JOIN":
+            assert messages.parse(Join, fields).host
+            if session not in self.joined:
+                self.joined.append(session)
+            self.router.send_multipart([session, self.answer_join().encode()])
+        elif kind == "HEARTBEAT":
+            self.heartbeats.append(messages.parse(ActorHeartbeat, fields))
+            if self.beats:
+                self.router.send_multipart([session, GateHeartbeat(waiting_for="learner").encode()])
+        elif kind == "CREDIT":
+            self.asked[session].append(messages.parse(CreditRequest, fields))
+        else:
+            self.left.append(messages.parse(Leave, fields))
+
+
+class Actor:
+    """The real service in a thread."""
+
+    def __init__(self, gate_address: str) -> None:
+        self.registry, self.health, self.stop = CollectorRegistry(), Health(), StopSignal()
+        self.failure: BaseException | None = None
+        self.service = ActorService(
+            ActorSettings(gate_address=gate_address),
+            ActorMetrics(self.registry),
+            self.health,
+            self.stop,
+            logs.configure("actor", "error"),
+        )
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.service.run()
+        except BaseException as error:
+            self.failure = error
+
+    def metric(self, name: str, **labels: str) -> float:
+        return self.registry.get_sample_value(f"headrace_actor_{name}", labels) or 0.0
+
+
+@pytest.fixture
+def peers(tmp_path: Path) -> Iterator[Peers]:
+    made = Peers(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def actor(peers: Peers) -> Iterator[Actor]:
+    made = Actor(peers.gate_address)
+    yield made
+    made.stop.is_set = True
+    made.thread.join(30)
+    assert not made.thread.is_alive()
+
+
+def start_playing(peers: Peers, version: int = 1) -> None:
+    """Let the actor join and give it weights and its first credit."""
+    peers.wait_until(lambda: peers.joined)
+    peers.wait_for_ask(1)
+    peers.wait_for_subscription()
+    peers.publish(version)
+    peers.grant(1, version)
+
+
+def test_an_actor_joins_with_a_session_of_16_bytes_and_asks_for_a_whole_round(peers: Peers, actor: Actor) -> None:
+    peers.wait_until(lambda: peers.joined)
+    peers.wait_for_ask(1)
+    assert len(peers.session) == messages.SESSION_BYTES
+    (ask, *_) = peers.asked[peers.session]
+    assert (ask.credit, ask.count, ask.finished) == (1, RUN.credit_per_round, 0)
+
+
+def test_an_actor_asks_again_until_it_is_granted(peers: Peers, actor: Actor) -> None:
+    peers.wait_until(lambda: peers.joined)
+    peers.wait_until(lambda: len(peers.asked[peers.session]) >= 3)
+    assert {ask.credit for ask in peers.asked[peers.session]} == {1}
+    assert actor.metric("blocked_seconds_total", waiting_for="credit") > 0
+    assert actor.health.waiting_for == "credit"
+
+
+def test_nothing_is_generated_without_credit(peers: Peers, actor: Actor) -> None:
+    peers.wait_until(lambda: peers.joined)
+    peers.wait_for_subscription()
+    peers.publish(1)
+    peers.wait_until(lambda: len(peers.asked[peers.session]) >= 3)
+    assert actor.metric("env_steps_total") == 0
+    assert peers.sent == []
+
+
+def test_a_credit_is_played_sent_and_closed_and_the_next_asked_for(peers: Peers, actor: Actor) -> None:
+    start_playing(peers)
+    sent = peers.wait_for_end_of(1)
+    assert [header.part for header, _ in sent] == list(range(len(sent)))
+    assert [header.final for header, _ in sent] == [False] * (len(sent) - 1) + [True]
+    assert sum(header.count for header, _ in sent) == actor.metric("env_steps_total") <= RUN.credit_per_round
+    assert {(header.actor, header.generation, header.weights_version) for header, _ in sent} == {(2, 1, 1)}
+    assert {rollout.environment for _, rollout in sent if rollout} == {0, 1, 2}
+    peers.wait_for_ask(2)
+    assert peers.asked[peers.session][-1].finished in (0, 1)
+    assert actor.health.ready
+
+
+def test_every_transition_of_every_credit_is_sent(peers: Peers, actor: Actor) -> None:
+    start_playing(peers)
+    for credit in range(1, 31):
+        peers.wait_for_end_of(credit)
+        if credit < 30:
+            peers.wait_for_ask(credit + 1)
+            peers.grant(credit + 1, version=1)
+    used = [sum(header.count for header, _ in peers.wait_for_end_of(credit)) for credit in range(1, 31)]
+    assert max(used) <= RUN.credit_per_round
+    assert min(used) < RUN.credit_per_round, "a game ended and its step of resetting was given back"
+    assert sum(used) == actor.metric("env_steps_total")
+    assert actor.metric("episodes_total") == sum(r is not None and r.episode_return is not None for _, r in peers.sent)
+
+
+def test_a_smaller_credit_than_asked_for_is_not_overdrawn(peers: Peers, actor: Actor) -> None:
+    peers.wait_until(lambda: peers.joined)
+    peers.wait_for_ask(1)
+    peers.wait_for_subscription()
+    peers.publish(1)
+    peers.grant(1, version=1, count=7)
+    assert sum(header.count for header, _ in peers.wait_for_end_of(1)) == 6
+    peers.wait_for_ask(2)
+    peers.grant(2, version=1, count=2)
+    ((header, rollout),) = peers.wait_for_end_of(2)
+    assert (header.count, header.final, rollout) == (0, True, None)
+
+
+def test_an_actor_waits_for_weights_as_new_as_its_credit_says(peers: Peers, actor: Actor) -> None:
+    peers.wait_until(lambda: peers.joined)
+    peers.wait_for_ask(1)
+    peers.wait_for_subscription()
+    peers.publish(4)
+    peers.grant(1, version=5)
+    before = peers.subscriptions
+    peers.wait_until(lambda: peers.subscriptions >= before + 2)
+    assert (actor.metric("env_steps_total"), actor.health.waiting_for) == (0, "weights")
+    peers.publish(6)
+    assert {header.weights_version for header, _ in peers.wait_for_end_of(1)} == {6}
+    assert actor.metric("weights_version") == 6
+
+
+def test_the_newest_weights_win_in_whatever_order_they_come(peers: Peers, actor: Actor) -> None:
+    peers.wait_until(lambda: peers.joined)
+    peers.wait_for_ask(1)
+    peers.wait_for_subscription()
+    for generation, version in ((1, 8), (2, 3), (1, 9), (2, 2)):
+        peers.publish(version, generation)
+    peers.grant(1, version=9)
+    assert {(header.generation, header.weights_version) for header, _ in peers.wait_for_end_of(1)} <= {(2, 3), (1, 9)}
+    peers.wait_for_ask(2)
+    peers.grant(2, version=9)
+    assert {(header.generation, header.weights_version) for header, _ in peers.wait_for_end_of(2)} == {(2, 3)}
+
+
+def test_malformed_messages_are_ignored(peers: Peers, actor: Actor) -> None:
+    peers.wait_until(lambda: peers.joined)
+    peers.wait_for_ask(1)
+    peers.wait_for_subscription()
+    for data in (b"", b"\xff", codec.encode({"schema": 1, "kind": "CREDIT", "credit": -1}), codec.encode([1])):
+        peers.router.send_multipart([peers.session, data])
+    peers.router.send_multipart([peers.session, b"two", b"frames"])
+    peers.xpub.send_multipart([messages.WEIGHTS_TOPIC, b"no weights"])
+    peers.xpub.send_multipart([messages.WEIGHTS_TOPIC])
+    peers.xpub.send_multipart(
+        [messages.WEIGHTS_TOPIC, Weights(9, 9, 0, {"w": peers.tensors["layers.0.bias"]}).encode()]
+    )
+    peers.publish(1)
+    peers.grant(1, version=1)
+    assert {header.generation for header, _ in peers.wait_for_end_of(1)} == {1}
+
+
+def test_an_actor_that_the_gate_does_not_know_joins_again_as_a_new_session(peers: Peers, actor: Actor) -> None:
+    start_playing(peers)
+    peers.wait_for_end_of(1)
+    first = peers.session
+    peers.sent.clear()
+    peers.subscriptions = 0
+    peers.tell(Leave(code="unknown", reason="a test"))
+    peers.wait_until(lambda: len(peers.joined) == 2)
+    assert peers.session != first
+    start_playing(peers)
+    assert {header.session for header, _ in peers.wait_for_end_of(1)} == {peers.session}
+
+
+def test_an_actor_joins_again_when_the_gate_is_silent_for_a_lease(tmp_path: Path) -> None:
+    peers = Peers(tmp_path, lease_seconds=1.0)
+    peers.beats = False
+    actor = Actor(peers.gate_address)
+    peers.wait_until(lambda: len(peers.joined) >= 2)
+    actor.stop.is_set = True
+    actor.thread.join(30)
+    peers.close()
+    assert actor.failure is None
+
+
+def test_heartbeats_keep_a_session_that_waits_and_tell_what_for(tmp_path: Path) -> None:
+    peers = Peers(tmp_path, lease_seconds=1.0)
+    actor = Actor(peers.gate_address)
+    peers.wait_until(lambda: len(peers.heartbeats) >= 12)
+    assert len(peers.joined) == 1
+    assert peers.heartbeats[-1].waiting_for == "credit"
+    actor.stop.is_set = True
+    actor.thread.join(30)
+    peers.hear()
+    assert [leave.code for leave in peers.left] == ["goodbye"]
+    peers.close()
+
+
+def test_an_actor_keeps_trying_while_the_gate_is_not_ready(peers: Peers, actor: Actor) -> None:
+    refusals = []
+
+    def not_ready() -> Message:
+        refusals.append(1)
+        return Leave(code="not_ready", reason="no learner yet")
+
+    peers.answer_join = not_ready
+    peers.wait_until(lambda: len(refusals) >= 2)
+    peers.answer_join = lambda: peers.welcome
+    peers.wait_for_ask(1)
+    assert len(peers.joined) == 1
+    assert actor.metric("blocked_seconds_total", waiting_for="gate") > 0
+
+
+def test_an_actor_ends_in_peace_when_the_run_is_finished(peers: Peers, actor: Actor) -> None:
+    start_playing(peers)
+    peers.wait_for_end_of(1)
+    peers.tell(Leave(code="finished", reason="the run is finished"))
+    actor.thread.join(30)
+    assert not actor.thread.is_alive()
+    assert actor.failure is None
+
+
+def test_an_actor_of_another_release_says_so_and_stops(peers: Peers, actor: Actor) -> None:
+    peers.answer_join = lambda: Leave(code="schema", reason="the peer speaks schema version 1, this side 2")
+    peers.wait_until(lambda: not actor.thread.is_alive())
+    assert isinstance(actor.failure, UserError)
+    assert "schema version 1, this side 2" in str(actor.failure)
+
+
+def test_a_gate_that_answers_in_another_schema_is_named_with_both_versions(peers: Peers, actor: Actor) -> None:
+    class Alien(Message):
+        kind = "WELCOME"
+
+        def encode(self) -> bytes:
+            return codec.encode({"schema": 99, "kind": "WELCOME"})
+
+    peers.answer_join = Alien
+    peers.wait_until(lambda: not actor.thread.is_alive())
+    assert isinstance(actor.failure, UserError)
+    assert "99" in str(actor.failure)
+    assert peers.gate_address in str(actor.failure)
+
+
+def test_an_unknown_game_is_a_persons_mistake_and_the_credit_does_not_wait_for_the_lease(
+    peers: Peers, actor: Actor
+) -> None:
+    changed = RUN.model_copy(update={"game": "Brekout"})
+    peers.answer_join = lambda: peers.welcome.model_copy(update={"run": changed})
+    peers.wait_until(lambda: not actor.thread.is_alive())
+    peers.wait_until(lambda: peers.left)
+    assert isinstance(actor.failure, UserError)
+    assert "did you mean" in str(actor.failure)
+
+
+@pytest.fixture
+def process(peers: Peers, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "headrace_actor", "--gate-address", peers.gate_address]
+    command += ["--metrics-port", "0", "--metrics-address-file", str(tmp_path / "metrics")]
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as made:
+        yield made
+        made.kill()
+
+
+def test_sigterm_sends_what_was_played_says_goodbye_and_exits_0(
+    peers: Peers, process: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    start_playing(peers)
+    peers.wait_for_end_of(1)
+    with urllib.request.urlopen(f"http://{(tmp_path / 'metrics').read_text().strip()}/metrics") as answer:
+        exported = answer.read().decode()
+    process.send_signal(signal.SIGTERM)
+    output, errors = process.communicate(timeout=60)
+    peers.wait_until(lambda: peers.left)
+    assert process.returncode == 0, errors
+    assert [leave.code for leave in peers.left] == ["goodbye"]
+    used = sum(header.count for header, _ in peers.wait_for_end_of(1))
+    assert f"headrace_actor_env_steps_total {float(used)}" in exported
+    assert '"event": "joined"' in output
+    assert '"event": "stopped"' in output
+
+
+BROKEN_GAME = """
+import gymnasium
+
+class Broken(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-1, 1, (4,))
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, **_):
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        raise RuntimeError("the joystick fell off")
+
+gymnasium.register("Broken-v0", Broken, disable_env_checker=True)
+
+from headrace_actor.__main__ import main
+main()
+"""
+
+
+def test_an_environment_that_raises_ends_the_process_with_a_clear_line(peers: Peers) -> None:
+    broken = RUN.model_copy(update={"game": "Broken-v0"})
+    peers.answer_join = lambda: peers.welcome.model_copy(update={"run": broken})
+    command = [sys.executable, "-c", BROKEN_GAME, "--gate-address", peers.gate_address, "--metrics-port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        start_playing(peers)
+        output, _ = process.communicate(timeout=60)
+    peers.wait_until(lambda: peers.left)
+    assert process.returncode == 1
+    assert "the joystick fell off" in peers.left[0].reason
+    assert '"event": "the actor dies of an error"' in output
+
+
+def test_a_misspelt_flag_is_one_line_and_status_2() -> None:
+    command = [sys.executable, "-m", "headrace_actor", "--gate-adress", "tcp://127.0.0.1:1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: --gate-adress: no such setting; did you mean --gate-address?\n",
+    )
