@@ -6,11 +6,12 @@ import math
 
 import pytest
 import torch
+from torch import nn
+
 from headrace_learner import optimizers
 from headrace_learner.optimizers import RMSProp
 from headrace_proto import networks
 from headrace_proto.settings import RunSettings
-from torch import nn
 
 
 def moved(optimizer_class: type[RMSProp], gradients: list[float], *, epsilon_outside_root: bool) -> float:
@@ -21,7 +22,7 @@ def moved(optimizer_class: type[RMSProp], gradients: list[float], *, epsilon_out
     for gradient in gradients:
         parameter.grad = torch.tensor([gradient])
         optimizer.step()
-    return float(parameter)
+    return float(parameter.detach())
 
 
 def test_the_papers_rmsprop_has_epsilon_inside_the_root() -> None:
@@ -82,4 +83,4 @@ def test_a_learning_rate_of_zero_moves_nothing() -> None:
     optimizers.set_learning_rate(optimizer, 0.0)
     parameter.grad = torch.tensor([3.0])
     optimizer.step()
-    assert float(parameter) == 1.0
+    assert float(parameter.detach()) == 1.0

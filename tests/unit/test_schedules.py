@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from headrace_learner.schedules import learning_rate, passes_multiple
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace_learner.schedules import learning_rate, passes_multiple
 
-@pytest.mark.parametrize(
-    ("env_steps", "expected"), [(0, 1e-3), (250, 7.5e-4), (500, 5e-4), (999, 1e-6), (1000, 0.0)]
-)
+
+@pytest.mark.parametrize(("env_steps", "expected"), [(0, 1e-3), (250, 7.5e-4), (500, 5e-4), (999, 1e-6), (1000, 0.0)])
 def test_the_learning_rate_falls_in_a_line_to_zero(env_steps: int, expected: float) -> None:
     assert learning_rate(1e-3, 1000, env_steps) == pytest.approx(expected)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from headrace_learner.targets import n_step_targets, transitions_left
 from hypothesis import given
 from hypothesis import strategies as st
+
+from headrace_learner.targets import n_step_targets, transitions_left
 
 
 def targets_of(

@@ -65,8 +65,9 @@ class CheckpointState(BaseModel):
         return sum(self.recent_returns) / len(self.recent_returns) if self.recent_returns else None
 
     def run_settings(self) -> dict[str, Any]:
-        """The settings that were saved, without those of the process that saved them."""
-        return {name: value for name, value in self.settings.items() if name in RunSettings.model_fields}
+        """The settings that a resumed run takes over: all but those of the process that saved them."""
+        names = {*RunSettings.model_fields, "save_every", "keep"}
+        return {name: value for name, value in self.settings.items() if name in names}
 
 
 @dataclass(frozen=True, slots=True)

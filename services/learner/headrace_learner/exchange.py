@@ -230,6 +230,9 @@ class Exchange:
         if header.learner != self._learner:
             self._refuse(f"batch {header.batch} is addressed to another learner")
             return
+        if 0 < header.batch <= self._received_batch:
+            self._refuse(f"batch {header.batch} came before")
+            return
         batch = batches.assemble(header, [frame.buffer for frame in frames[1:]], self._run_specification)
         self._received_batch = max(self._received_batch, header.batch)
         if batch.rejected and self._may_log.allows("rejected"):

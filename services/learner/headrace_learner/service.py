@@ -9,11 +9,12 @@ import numpy as np
 
 from headrace_learner.batches import Batch
 from headrace_learner.exchange import Exchange, Standing
-from headrace_learner.greeting import policy_lag_bound, require_capacity
+from headrace_learner.greeting import policy_lag_bound, updates_between_publications
 from headrace_learner.reporting import Reporter
 from headrace_learner.saving import Saver
 from headrace_learner.schedules import passes_multiple
 from headrace_learner.training import Learner
+from headrace_proto.capacity import require_capacity
 from headrace_proto.errors import NonFiniteError
 from headrace_proto.lifecycle import StopSignal
 from headrace_proto.logs import Logger, RateLimit
@@ -104,7 +105,8 @@ class Service:
         """Take a gate's generation and version, and publish under them; a greeting that is known changes nothing."""
         if self._is_from_my_gate(greeting):
             return
-        require_capacity(greeting.capacity, self._run_specification)
+        run = self._run_specification
+        require_capacity(greeting.capacity, run.batch_size, run.environments_per_actor, run.rollout_length)
         # A new learner continues the version that the gate knows, even if its checkpoint is older or newer; one that
         # meets a restarted gate never goes back.
         version = max(greeting.version, self._standing.version)
@@ -135,11 +137,17 @@ class Service:
         if len(batch):
             self._update(batch)
         after = self._learner.counters.env_steps
-        if passes_multiple(before, after, self._settings.publish_every):
+        if self._is_publication_due(before, after):
             self._publish()
         self._acknowledge(batch.header)
         if passes_multiple(before, after, self._settings.save_every):
             self._save()
+
+    def _is_publication_due(self, before: int, after: int) -> bool:
+        # Updates of batches cut short by rejections bring fewer steps: they are counted too, for the bound of the lag.
+        updates = self._standing.version - self._standing.published_version
+        is_late = updates >= updates_between_publications(self._settings)
+        return is_late or passes_multiple(before, after, self._settings.publish_every)
 
     def _update(self, batch: Batch) -> None:
         try:

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> None:
     telemetry = TelemetryServer(registry, health, settings.metrics_host, settings.metrics_port)
     telemetry.write_address(settings.metrics_address_file)
     try:
-        _serve(settings, checkpoint, metrics, health, stop, log)
+        serve(settings, checkpoint, metrics, health, stop, log)
     finally:
         telemetry.close()
 
@@ -62,7 +62,7 @@ def find_checkpoint(settings: LearnerSettings, log: Logger) -> Checkpoint | None
     return None
 
 
-def _serve(
+def serve(
     settings: LearnerSettings,
     checkpoint: Checkpoint | None,
     metrics: LearnerMetrics,
@@ -70,6 +70,7 @@ def _serve(
     stop: StopSignal,
     log: Logger,
 ) -> None:
+    """Train in the calling thread until done or stopped."""
     specification = run.specify(settings)
     action_names = environments.action_names(environments.find_game(settings.game))
     learner = Learner(settings, specification, choose_device(settings.device))

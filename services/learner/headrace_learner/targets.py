@@ -56,4 +56,5 @@ def n_step_targets(
         returns[within] += gamma**ahead * rewards[np.flatnonzero(within) + ahead]
     reaches_end = (steps == left) & np.repeat(terminated, lengths)
     discounts = np.where(reaches_end, 0.0, gamma**steps)
-    return NStepTargets(returns.astype(np.float32), steps, discounts.astype(np.float32))
+    with np.errstate(over="ignore"):  # a return too large for float32 is infinite, and the loss is checked for that
+        return NStepTargets(returns.astype(np.float32), steps, discounts.astype(np.float32))

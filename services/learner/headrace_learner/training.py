@@ -69,7 +69,7 @@ class Learner:
         evaluation = self.algorithm.evaluate(batch.to(self.device), self.online, self.target)
         self.optimizer.zero_grad(set_to_none=True)
         evaluation.loss.backward()  # type: ignore[no-untyped-call]
-        loss = float(evaluation.loss)
+        loss = float(evaluation.loss.detach())
         gradient_norm = optimizers.clip_gradient(self.online.parameters(), self.settings.gradient_clip)
         self._require_finite(loss, gradient_norm)
         optimizers.set_learning_rate(self.optimizer, rate)

@@ -1,0 +1,107 @@
+"""Made-up runs, rollouts and batches for tests of the learner."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from headrace_learner import batches
+from headrace_learner.batches import Batch
+from headrace_proto.messages import SESSION_BYTES, BatchHeader, RolloutHeader
+from headrace_proto.rollouts import Rollout
+from headrace_proto.specification import RunSpecification
+
+GATE, LEARNER, ACTOR = (letter * SESSION_BYTES for letter in (b"G", b"L", b"A"))
+
+
+def a_run(**changes: Any) -> RunSpecification:
+    """CartPole-like: vectors of four floats, two actions, rollouts of up to five."""
+    return RunSpecification(
+        **{
+            "game": "CartPole-v1",
+            "seed": 1,
+            "environments_per_actor": 2,
+            "rollout_length": 5,
+            "n_step": 5,
+            "batch_size": 8,
+            "network": "mlp",
+            "frame_shape": [4],
+            "frame_dtype": "<f4",
+            "frame_stack": 1,
+            "actions": 2,
+            "frame_skip": 1,
+            "noop_max": 0,
+            "fire_on_reset": False,
+            "life_loss_terminal": False,
+            "sticky_action_probability": 0.0,
+            "max_episode_frames": 1000,
+            "reward_clip": 0.0,
+            "exploration": "paper",
+            "epsilon_decay_steps": 100,
+            **changes,
+        }
+    )
+
+
+def a_rollout(run: RunSpecification, length: int, seed: int = 0, **changes: Any) -> Rollout:
+    """Random frames, actions and rewards of `length` transitions."""
+    random = np.random.default_rng(seed)
+    shape = (length + run.frame_stack, *run.frame_shape)
+    frames = random.integers(0, 256, shape) if run.frame_dtype == "|u1" else random.normal(size=shape)
+    fields: dict[str, Any] = {
+        "frames": frames.astype(run.frame_dtype),
+        "actions": random.integers(run.actions, size=length).astype(np.int32),
+        "rewards": random.normal(size=length).astype(np.float32),
+        "behaviour_probabilities": np.full(length, 0.5, np.float32),
+        "terminated": False,
+        "truncated": False,
+        "n_step": run.n_step,
+        "environment": 0,
+        "epsilon": 0.25,
+        "episode_return": None,
+        "episode_length": None,
+    }
+    return Rollout(**{**fields, **changes})
+
+
+def a_header(count: int, version: int = 0, **changes: Any) -> RolloutHeader:
+    """Header of a rollout of `count` transitions played with weights of `version`."""
+    fields: dict[str, Any] = {
+        "session": ACTOR,
+        "actor": 0,
+        "credit": 1,
+        "part": 0,
+        "final": True,
+        "count": count,
+        "generation": 1,
+        "weights_version": version,
+    }
+    return RolloutHeader(**{**fields, **changes})
+
+
+def a_batch_header(rollouts: int, count: int, **changes: Any) -> BatchHeader:
+    """Header of a batch from gate GATE to learner LEARNER."""
+    fields: dict[str, Any] = {
+        "gate": GATE,
+        "learner": LEARNER,
+        "generation": 1,
+        "batch": 1,
+        "rollouts": rollouts,
+        "count": count,
+        "version": 0,
+        "capacity": 256,
+        "straggler_updates": 32,
+    }
+    return BatchHeader(**{**fields, **changes})
+
+
+def frames_of(rollouts: list[Rollout], version: int = 0) -> list[bytes]:
+    """The frames that follow a batch's header."""
+    return [frame for rollout in rollouts for frame in (a_header(len(rollout), version).encode(), rollout.encode())]
+
+
+def a_batch(run: RunSpecification, rollouts: list[Rollout], version: int = 0) -> Batch:
+    """The rollouts as a batch, through the wire format."""
+    header = a_batch_header(len(rollouts), sum(map(len, rollouts)))
+    return batches.assemble(header, frames_of(rollouts, version), run)

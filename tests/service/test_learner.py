@@ -1,0 +1,265 @@
+"""The learner over real sockets, in a thread, against a small gate."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zmq
+from made_up import GATE, a_batch_header, a_rollout, frames_of
+from prometheus_client import CollectorRegistry
+from small_gate import RUN, SmallGate, learner_settings, two_rollouts
+from waiting import wait_until
+
+from headrace_learner import start
+from headrace_learner.training import choose_device
+from headrace_proto import logs, settings, weights
+from headrace_proto.errors import UserError
+from headrace_proto.lifecycle import StopSignal
+from headrace_proto.messages import WEIGHTS_TOPIC
+from headrace_proto.metrics import LearnerMetrics
+from headrace_proto.settings import LearnerSettings
+from headrace_proto.telemetry import Health
+from headrace_proto.weights import Weights
+
+
+class LearnerThread:
+    """A learner of CartPole that a test starts, stops and looks at."""
+
+    def __init__(self, folder: Path, gate: SmallGate) -> None:
+        self.folder, self.gate = folder, gate
+        self.failure: Exception | None = None
+        self.thread: threading.Thread | None = None
+
+    def start(self, **changes: object) -> None:
+        self.stop_signal, self.health, self.registry = StopSignal(), Health(), CollectorRegistry()
+        chosen = learner_settings(self.folder, self.gate, **changes)
+        self.thread = threading.Thread(target=self._run, args=[chosen])
+        self.thread.start()
+
+    def _run(self, chosen: dict[str, object]) -> None:
+        try:
+            arguments = [f"{settings.flag_name(name)}={value}" for name, value in chosen.items()]
+            parsed = settings.parse(LearnerSettings, arguments, "headrace-learner")
+            log = logs.configure("learner", "error")
+            checkpoint = start.find_checkpoint(parsed, log)
+            start.serve(parsed, checkpoint, LearnerMetrics(self.registry), self.health, self.stop_signal, log)
+        except Exception as error:
+            self.failure = error
+
+    def stop(self) -> None:
+        if self.thread is not None:
+            self.stop_signal.is_set = True
+            self.join()
+
+    def join(self) -> None:
+        assert self.thread is not None
+        self.thread.join(timeout=60)
+        assert not self.thread.is_alive()
+
+    def metric(self, name: str) -> float:
+        value = self.registry.get_sample_value(f"headrace_learner_{name}")
+        assert value is not None
+        return value
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[SmallGate]:
+    made = SmallGate(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def learner(tmp_path: Path, gate: SmallGate) -> Iterator[LearnerThread]:
+    made = LearnerThread(tmp_path, gate)
+    yield made
+    made.stop()
+
+
+def received_weights(socket: zmq.Socket[bytes]) -> Weights:
+    """The newest weights that have come."""
+    wait_until(lambda: socket.poll(10))
+    blob = b""
+    while socket.poll(50):
+        blob = socket.recv_multipart()[1]
+    return weights.decode(blob)
+
+
+def test_before_it_is_greeted_it_tells_its_run_and_is_not_ready(gate: SmallGate, learner: LearnerThread) -> None:
+    learner.start()
+    wait_until(gate.hear)
+    first = gate.progress[0]
+    assert (first.generation, first.gate, first.waiting_for) == (0, bytes(16), "gate")
+    assert first.run == RUN
+    assert (learner.health.ready, learner.health.waiting_for) == (False, "gate")
+
+
+def test_greeted_it_continues_the_gates_version_and_generation_and_publishes(
+    gate: SmallGate, learner: LearnerThread
+) -> None:
+    learner.start()
+    subscriber = gate.subscribe(WEIGHTS_TOPIC)
+    progress = gate.greet(generation=3, version=40)
+    assert (progress.generation, progress.version, progress.published_version) == (3, 40, 40)
+    published = received_weights(subscriber)
+    assert (published.generation, published.version, published.env_steps) == (3, 40, 0)
+    assert learner.health.ready
+    # publish every 16 of batches of 8: P = 2; K = 32; 256 / 8 = 32 batches
+    assert learner.metric("policy_lag_bound_updates") == 2 + 32 + 32 - 3
+
+
+def test_batches_are_trained_and_acknowledged_in_order(gate: SmallGate, learner: LearnerThread) -> None:
+    learner.start()
+    gate.greet(version=7)
+    for seed in range(4):
+        gate.wait_for_trained(gate.send(two_rollouts(seed)))
+    acknowledged = [progress.trained_batch for progress in gate.progress]
+    assert acknowledged == sorted(acknowledged)
+    last = gate.progress[-1]
+    assert (last.env_steps, last.trained, last.version, last.received_batch) == (32, 32, 7 + 4, 4)
+    assert last.published_version == 7 + 4, "published at 16 and 32 env_steps"
+    assert learner.metric("updates_total") == 4
+    assert learner.metric("policy_lag_updates_count") == 32
+    assert learner.metric("policy_lag_max_updates") == 10, "weights of version 0, trained when the learner had 10"
+
+
+def test_batches_for_another_learner_are_ignored(gate: SmallGate, learner: LearnerThread) -> None:
+    learner.start()
+    gate.greet()
+    gate.send(two_rollouts(), learner=b"x" * 16)
+    progress = gate.wait_for_trained(gate.send(two_rollouts()))
+    assert (progress.trained, progress.env_steps) == (8, 8)
+    assert learner.metric("refused_batches_total") == 1
+
+
+def test_a_late_subscriber_gets_the_last_weights(gate: SmallGate, learner: LearnerThread) -> None:
+    learner.start()
+    gate.greet(version=5)
+    for seed in range(2):
+        number = gate.send(two_rollouts(seed))
+    gate.wait_for_trained(number)
+    assert received_weights(gate.subscribe(WEIGHTS_TOPIC)).version == 7
+
+
+def test_an_actor_that_subscribes_again_is_answered_again(gate: SmallGate, learner: LearnerThread) -> None:
+    learner.start()
+    gate.greet(version=5)
+    subscriber = gate.subscribe(WEIGHTS_TOPIC)
+    assert received_weights(subscriber).version == 5
+    subscriber.unsubscribe(WEIGHTS_TOPIC)
+    subscriber.subscribe(WEIGHTS_TOPIC)
+    assert received_weights(subscriber).version == 5
+
+
+def test_subscribers_that_arrive_together_are_answered_together(gate: SmallGate, learner: LearnerThread) -> None:
+    learner.start()
+    gate.greet()
+    observer = gate.subscribe(WEIGHTS_TOPIC)
+    received_weights(observer)
+    arrivals = [gate.subscribe(WEIGHTS_TOPIC) for _ in range(12)]
+    for arrival in arrivals:
+        assert received_weights(arrival).version == 0
+    answers = 0
+    while observer.poll(300):
+        observer.recv_multipart()
+        answers += 1
+    assert 1 <= answers < 12
+
+
+def test_a_malformed_rollout_is_counted_and_the_rest_of_its_batch_trained(
+    gate: SmallGate, learner: LearnerThread
+) -> None:
+    learner.start()
+    gate.greet()
+    good, bad = two_rollouts()
+    frames = frames_of([good, bad])
+    frames[3] = b"\x81\xa4nope\x01"
+    progress = gate.wait_for_trained(gate.send([good, bad], frames))
+    assert (progress.trained, progress.rejected) == (5, {"malformed": 3})
+    not_finite = a_rollout(RUN, 4, rewards=np.full(4, np.inf, np.float32))
+    progress = gate.wait_for_trained(gate.send([not_finite]))
+    assert (progress.trained, progress.version) == (5, 1), "a batch with nothing in it is no update"
+    assert progress.rejected == {"malformed": 3, "not_finite": 4}
+
+
+def test_garbage_on_its_socket_is_refused_and_it_goes_on(gate: SmallGate, learner: LearnerThread) -> None:
+    learner.start()
+    gate.greet()
+    for garbage in ([b""], [b"\xc1", b"x"], [b"x" * 1000] * 5):
+        gate.batches.send_multipart(garbage)
+    assert gate.wait_for_trained(gate.send(two_rollouts())).trained == 8
+    assert learner.metric("refused_batches_total") == 3
+
+
+def test_greeted_by_a_new_gate_it_keeps_its_version_and_drops_what_the_old_one_sent(
+    gate: SmallGate, learner: LearnerThread
+) -> None:
+    learner.start()
+    gate.greet(version=5)
+    gate.wait_for_trained(gate.send(two_rollouts()))
+    progress = gate.greet(gate=b"N" * 16, generation=1, version=2)
+    assert (progress.version, progress.published_version) == (6, 6)
+    progress = gate.wait_for_trained(gate.send(two_rollouts(), gate=GATE))
+    assert progress.trained == 8, "the new gate has counted it lost"
+    progress = gate.wait_for_trained(gate.send(two_rollouts(), gate=b"N" * 16))
+    assert progress.trained == 16
+
+
+def test_a_capacity_that_can_deadlock_is_a_persons_mistake(gate: SmallGate, learner: LearnerThread) -> None:
+    learner.start()
+    wait_until(gate.hear)
+    header = a_batch_header(0, 0, batch=0, learner=gate.progress[-1].learner, capacity=16)
+    gate.batches.send_multipart([header.encode()])
+    learner.join()
+    assert isinstance(learner.failure, UserError)
+    assert str(learner.failure).startswith("--capacity 16: can deadlock; at least 17 is needed")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"resume": "latest"}, "has no checkpoint to go on from"),
+        ({"resume": "1250000"}, "checkpoint 1250000"),
+        ({"game": "CartPol-v1"}, "did you mean CartPole-v1"),
+        ({"n_step": 0}, "--n-step 0"),
+        ({"network": "dqn-2015"}, "--network dqn-2015"),
+        ({"weights_bind": "nonsense"}, "--weights-bind nonsense"),
+    ],
+)
+def test_a_persons_mistake_is_one_line_and_status_2(
+    learner: LearnerThread, settings: dict[str, Any], message: str
+) -> None:
+    learner.start(**settings)
+    learner.join()
+    assert isinstance(learner.failure, UserError)
+    assert message in str(learner.failure)
+
+
+def test_a_run_that_has_checkpoints_is_not_written_over(gate: SmallGate, learner: LearnerThread) -> None:
+    learner.start()
+    wait_until(gate.hear)
+    learner.stop()
+    learner.start()
+    learner.join()
+    assert "add --resume latest" in str(learner.failure)
+
+
+def test_a_checkpoint_of_another_game_is_refused(gate: SmallGate, learner: LearnerThread) -> None:
+    learner.start()
+    wait_until(gate.hear)
+    learner.stop()
+    learner.start(game="Acrobot-v1", resume="latest")
+    learner.join()
+    assert "game CartPole-v1, this run has Acrobot-v1" in str(learner.failure)
+
+
+def test_a_cuda_device_that_is_not_there_is_a_persons_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(UserError, match="--device cuda: torch finds no CUDA device"):
+        choose_device("cuda")
+    assert str(choose_device("auto")) == "cpu"

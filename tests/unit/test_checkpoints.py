@@ -1,0 +1,364 @@
+"""Checkpoints: whole or not at all, found again, kept as asked, and exact."""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+import torch
+from made_up import a_batch, a_rollout, a_run
+from prometheus_client import CollectorRegistry
+
+from headrace_learner import checkpoint_store, checkpoints, saving
+from headrace_learner.batches import Batch
+from headrace_learner.checkpoints import MODEL_FILE, STATE_FILE, CheckpointState, InvalidCheckpointError
+from headrace_learner.saving import Saver
+from headrace_learner.training import Learner
+from headrace_proto.errors import NonFiniteError, UserError
+from headrace_proto.metrics import LearnerMetrics
+from headrace_proto.settings import LearnerSettings
+
+RUN = a_run()
+
+
+def a_state(env_steps: int = 0, returns: list[float] | None = None, **changes: Any) -> CheckpointState:
+    fields: dict[str, Any] = {
+        "env_steps": env_steps,
+        "frames": env_steps,
+        "updates": env_steps // 5,
+        "episodes": len(returns or []),
+        "weights_version": 0,
+        "recent_returns": returns or [],
+        "best_return": None,
+        "finished": False,
+        "run": RUN,
+        "action_names": ["0", "1"],
+        "settings": {},
+        "versions": {},
+    }
+    return CheckpointState(**{**fields, **changes})
+
+
+def a_checkpoint(run_dir: Path, env_steps: int, returns: list[float] | None = None) -> Path:
+    folder = checkpoint_store.folder_of(run_dir, env_steps)
+    return checkpoints.write(folder, a_state(env_steps, returns), {"online/x": torch.tensor([float(env_steps)])}).path
+
+
+class Warnings(list[str]):
+    def __call__(self, text: str) -> None:
+        self.append(text)
+
+
+def steps(run_dir: Path) -> list[int]:
+    return list(checkpoint_store.folders(run_dir))
+
+
+def resolved(run_dir: Path, choice: str, save_every: int = 100) -> int | None:
+    checkpoint = checkpoint_store.resolve(run_dir, choice, save_every, Warnings())
+    return checkpoint.state.env_steps if checkpoint else None
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    folder = a_checkpoint(tmp_path, 250_013, [1.0, 2.0])
+    assert folder.name == "step-000250013"
+    checkpoint = checkpoints.read(folder)
+    assert checkpoint.state.run == RUN
+    assert checkpoint.state.return_mean == 1.5
+    assert checkpoint.tensors()["online/x"].tolist() == [250_013.0]
+
+
+def damage_by_cutting(folder: Path) -> None:
+    model = folder / MODEL_FILE
+    model.write_bytes(model.read_bytes()[:-1])
+
+
+def damage_by_a_flipped_bit(folder: Path) -> None:
+    content = bytearray((folder / MODEL_FILE).read_bytes())
+    content[-1] ^= 1
+    (folder / MODEL_FILE).write_bytes(bytes(content))
+
+
+def damage_by_no_model(folder: Path) -> None:
+    (folder / MODEL_FILE).unlink()
+
+
+def damage_by_half_a_state(folder: Path) -> None:
+    (folder / STATE_FILE).write_text((folder / STATE_FILE).read_text()[:40])
+
+
+def damage_by_a_state_without_counters(folder: Path) -> None:
+    state = json.loads((folder / STATE_FILE).read_text())
+    del state["env_steps"]
+    (folder / STATE_FILE).write_text(json.dumps(state))
+
+
+DAMAGES = [
+    damage_by_cutting,
+    damage_by_a_flipped_bit,
+    damage_by_no_model,
+    damage_by_half_a_state,
+    damage_by_a_state_without_counters,
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_noticed_and_the_one_before_it_taken_saying_so(tmp_path: Path, damage: Any) -> None:
+    a_checkpoint(tmp_path, 100)
+    damage(a_checkpoint(tmp_path, 200))
+    warnings = Warnings()
+    checkpoint = checkpoint_store.resolve(tmp_path, "latest", 100, warnings)
+    assert checkpoint is not None
+    assert checkpoint.state.env_steps == 100
+    assert len(warnings) == 1
+    assert "step-000000200" in warnings[0]
+    with pytest.raises(UserError, match="step-000000200"):
+        checkpoint_store.resolve(tmp_path, "200", 100, warnings)
+
+
+def test_an_interrupted_write_leaves_the_old_checkpoints_and_nothing_that_looks_like_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_checkpoint(tmp_path, 100)
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        a_checkpoint(tmp_path, 200)
+    assert steps(tmp_path) == [100]
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-000000100"]
+
+
+def test_what_a_killed_writer_left_is_no_checkpoint_and_is_written_over(tmp_path: Path) -> None:
+    left = tmp_path / "checkpoints" / ".step-000000100.partial"
+    left.mkdir(parents=True)
+    (left / MODEL_FILE).write_bytes(b"half")
+    assert resolved(tmp_path, "auto") is None
+    a_checkpoint(tmp_path, 100)
+    assert resolved(tmp_path, "latest") == 100
+    assert not left.exists()
+
+
+def test_a_damaged_folder_of_the_same_step_is_replaced(tmp_path: Path) -> None:
+    damage_by_cutting(a_checkpoint(tmp_path, 100))
+    a_checkpoint(tmp_path, 100)
+    assert resolved(tmp_path, "100") == 100
+
+
+def test_latest_auto_paths_and_steps_are_understood(tmp_path: Path) -> None:
+    for step in (99, 249_984, 499_968):
+        a_checkpoint(tmp_path, step)
+    assert resolved(tmp_path, "latest") == 499_968
+    assert resolved(tmp_path, "auto") == 499_968
+    assert resolved(tmp_path, "99") == 99
+    assert resolved(tmp_path / "elsewhere", str(tmp_path)) == 499_968
+    assert resolved(tmp_path, str(checkpoint_store.folder_of(tmp_path, 99))) == 99
+    assert resolved(tmp_path, str(checkpoint_store.folder_of(tmp_path, 99) / MODEL_FILE)) == 99
+
+
+def test_a_step_number_means_the_first_checkpoint_at_or_past_it_as_batches_are_whole_d9(tmp_path: Path) -> None:
+    for step in (1_000_013, 1_250_020, 1_500_001):
+        a_checkpoint(tmp_path, step)
+    assert resolved(tmp_path, "1250000", save_every=250_000) == 1_250_020
+
+
+def test_a_step_without_a_checkpoint_is_a_mistake_that_lists_those_there_are(tmp_path: Path) -> None:
+    a_checkpoint(tmp_path, 100)
+    a_checkpoint(tmp_path, 900)
+    with pytest.raises(UserError, match=r"there are: 100, 900"):
+        resolved(tmp_path, "300", save_every=100)
+
+
+def test_latest_of_nothing_is_a_mistake_and_auto_of_nothing_starts_anew(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no checkpoint"):
+        resolved(tmp_path, "latest")
+    assert resolved(tmp_path, "auto") is None
+    with pytest.raises(UserError, match="no such path"):
+        resolved(tmp_path, "lattest")
+
+
+def test_the_newest_and_the_best_by_return_are_kept(tmp_path: Path) -> None:
+    scores = {100: [5.0] * 10, 200: [50.0] * 9, 300: [20.0] * 10, 400: [1.0] * 10, 500: [2.0] * 10, 600: [3.0] * 100}
+    for step, returns in scores.items():
+        a_checkpoint(tmp_path, step, returns)
+    checkpoint_store.retain(tmp_path, keep=2)
+    assert steps(tmp_path) == [300, 500, 600], "200 has the best mean, but of fewer than ten games"
+
+
+def test_checkpoints_past_the_one_gone_on_from_are_set_aside_not_lost(tmp_path: Path) -> None:
+    for step in (100, 200, 300):
+        a_checkpoint(tmp_path, step)
+    moved = checkpoint_store.set_aside_after(tmp_path, 100)
+    assert steps(tmp_path) == [100]
+    assert [checkpoints.read(path).state.env_steps for path in moved] == [200, 300]
+
+
+@pytest.mark.parametrize(
+    ("changes", "names", "message"),
+    [
+        ({"game": "Acrobot-v1"}, ["0", "1"], r"game CartPole-v1, this run has Acrobot-v1"),
+        ({"actions": 3}, ["0", "1", "2"], r"actions 0, 1, this run has 0, 1, 2"),
+        ({"network": "dqn-2013"}, ["0", "1"], r"network mlp, this run has dqn-2013"),
+        ({"frame_shape": [6]}, ["0", "1"], r"shape \(1, 4\), this run has \(1, 6\)"),
+    ],
+)
+def test_a_checkpoint_of_another_game_is_refused_naming_both_d13(
+    changes: dict[str, Any], names: list[str], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        checkpoints.require_same_game(a_state(), a_run(**changes), names)
+
+
+# Exact resumption.
+
+
+def a_learner(**changes: Any) -> Learner:
+    """Its schedules all end within the steps that the tests train."""
+    settings = {"game": "CartPole-v1", "steps": 60, "learning_rate": 0.01, "target_update_every": 20}
+    return Learner(LearnerSettings(**{**settings, **changes}), RUN, torch.device("cpu"))
+
+
+def batches_of(count: int) -> list[Batch]:
+    ended = {"terminated": True, "episode_return": 7.0, "episode_length": 9}
+    return [a_batch(RUN, [a_rollout(RUN, 5, seed), a_rollout(RUN, 3, seed + 1000, **ended)]) for seed in range(count)]
+
+
+def a_saver(learner: Learner, run_dir: Path) -> Saver:
+    settings = LearnerSettings(**{**learner.settings.model_dump(), "run_dir": run_dir})
+    return Saver(settings, RUN, ["0", "1"], LearnerMetrics(CollectorRegistry()), structlog.get_logger())
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "rmsprop-keras"])
+@pytest.mark.parametrize("decay_steps", [60, 1000])
+def test_training_on_from_a_checkpoint_is_bit_for_bit_training_straight_through_d3(
+    tmp_path: Path, optimizer: str, decay_steps: int
+) -> None:
+    changes = {"optimizer": optimizer, "learning_rate_decay_steps": decay_steps}
+    straight, first = a_learner(**changes), a_learner(**changes)
+    everything = batches_of(12)
+    rates = [straight.train(batch).learning_rate for batch in everything]
+    for batch in everything[:5]:
+        first.train(batch)
+    a_saver(first, tmp_path).save(first, weights_version=5)
+
+    second = a_learner(**changes, seed=99)
+    checkpoint = checkpoint_store.latest(tmp_path, Warnings())
+    assert checkpoint is not None
+    saving.restore(second, checkpoint)
+    resumed_rates = [second.train(batch).learning_rate for batch in everything[5:]]
+
+    assert resumed_rates == rates[5:]
+    assert (rates[-1] == 0.0) == (decay_steps == 60)
+    assert second.counters == straight.counters
+    expected = straight.tensors()
+    actual = second.tensors()
+    assert set(actual) == set(expected)
+    for name, value in expected.items():
+        if name != "random/torch":
+            assert torch.equal(actual[name], value), name
+
+
+def test_pixels_resume_bit_for_bit_with_fused_adam_and_channels_last(tmp_path: Path) -> None:
+    run = a_run(frame_shape=[36, 36], frame_dtype="|u1", frame_stack=3, network="dqn-2013")
+    everything = [a_batch(run, [a_rollout(run, 5, seed)]) for seed in range(4)]
+    settings = LearnerSettings(game="CartPole-v1", learning_rate=0.01)
+    straight, first, second = (Learner(settings, run, torch.device("cpu")) for _ in range(3))
+    for batch in everything:
+        straight.train(batch)
+    for batch in everything[:2]:
+        first.train(batch)
+    saving.restore(second, checkpoints.write(tmp_path / "step-10", a_state(10), first.tensors()))
+    for batch in everything[2:]:
+        second.train(batch)
+    for mine, other in zip(second.online.parameters(), straight.online.parameters(), strict=True):
+        assert torch.equal(mine, other)
+
+
+def test_the_target_network_is_copied_when_its_multiple_is_reached() -> None:
+    learner = a_learner(target_update_every=20)
+    before = [value.clone() for value in learner.target.parameters()]
+    is_copied = []
+    for batch in batches_of(5):
+        learner.train(batch)
+        is_copied.append(not all(map(torch.equal, learner.target.parameters(), before)))
+        before = [value.clone() for value in learner.target.parameters()]
+    assert is_copied == [False, False, True, False, True], "after 24 and 40 env_steps"
+
+
+def test_random_numbers_go_on_where_they_were(tmp_path: Path) -> None:
+    learner = a_learner()
+    a_saver(learner, tmp_path).save_first(learner)
+    expected = torch.rand(3)
+    checkpoint = checkpoint_store.latest(tmp_path, Warnings())
+    assert checkpoint is not None
+    saving.restore(a_learner(seed=7), checkpoint)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_learner_of_another_optimizer_is_refused_naming_both(tmp_path: Path) -> None:
+    learner = a_learner(optimizer="adam")
+    a_saver(learner, tmp_path).save_first(learner)
+    checkpoint = checkpoint_store.latest(tmp_path, Warnings())
+    assert checkpoint is not None
+    with pytest.raises(UserError, match=r"--optimizer rmsprop.*trained with adam"):
+        saving.restore(a_learner(optimizer="rmsprop"), checkpoint)
+
+
+def test_a_loss_that_is_not_finite_changes_nothing() -> None:
+    learner = a_learner(loss="squared")
+    learner.train(batches_of(1)[0])
+    before = {name: value.clone() for name, value in learner.tensors().items()}
+    counters = learner.counters.env_steps
+    huge = a_batch(RUN, [a_rollout(RUN, 5, rewards=torch.full((5,), 3e38).numpy())])
+    with pytest.raises(NonFiniteError, match="env_steps 8: the loss is inf"):
+        learner.train(huge)
+    assert learner.counters.env_steps == counters
+    assert all(torch.equal(value, before[name]) for name, value in learner.tensors().items())
+
+
+def test_a_network_that_is_not_finite_is_not_saved(tmp_path: Path) -> None:
+    learner = a_learner()
+    saver = a_saver(learner, tmp_path)
+    saver.save_first(learner)
+    learner.counters.env_steps = 8
+    next(learner.online.parameters()).data.fill_(float("nan"))
+    with pytest.raises(NonFiniteError, match="not saved"):
+        saver.save(learner, 1)
+    assert steps(tmp_path) == [0]
+
+
+def test_a_disk_that_fails_stops_no_training_and_the_earlier_checkpoints_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = a_learner()
+    saver = a_saver(learner, tmp_path)
+    saver.save_first(learner)
+    learner.train(batches_of(1)[0])
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, structlog.testing.capture_logs() as lines:
+        patch.setattr("os.fsync", full)
+        saver.save(learner, 1)
+    assert steps(tmp_path) == [0]
+    assert [line["log_level"] for line in lines] == ["error"]
+    saver.save(learner, 1)
+    assert steps(tmp_path) == [0, 8]
+
+
+def test_a_folder_that_cannot_be_written_at_start_is_a_persons_mistake(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").write_text("a file where the folder should be")
+    learner = a_learner()
+    with pytest.raises(UserError, match="--run-dir"):
+        a_saver(learner, tmp_path).save_first(learner)
+
+
+def test_an_unreadable_checkpoint_says_what_is_wrong(tmp_path: Path) -> None:
+    with pytest.raises(InvalidCheckpointError, match=r"state\.json: No such file"):
+        checkpoints.read(tmp_path)
