@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import warnings
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -51,8 +50,10 @@ class Spaces:
 
 
 def find_game(name: str) -> Game:
-    """The game meant by `Breakout-v0`, `ALE/Breakout-v5`, `breakout`, `CartPole-v1` or `module:Id`.
+    """The game meant by `Breakout-v0`, `ALE/Breakout-v5`, `breakout` or `CartPole-v1`.
 
+    An environment of another package is found if the package registers it through gymnasium's entry point
+    `gymnasium.envs`; the form `module:Id` is refused, since a name from the wire may not import code.
     Raises UserError with the nearest names for one that is not known.
     """
     atari = {_squeeze(rom): rom for rom in roms.get_all_rom_ids()}
@@ -61,8 +62,8 @@ def find_game(name: str) -> Game:
     if rom is not None:
         return Game(f"ALE/{_camel(rom)}-v5", rom)
     try:
-        return Game(gymnasium.spec(name).id if ":" not in name else _imported(name), None)
-    except (gymnasium.error.Error, ModuleNotFoundError):
+        return Game(gymnasium.spec(name).id, None)
+    except gymnasium.error.Error:
         raise UserError(f"--game {name}: no such game; {_suggestions(name, bare, atari)}") from None
 
 
@@ -74,10 +75,11 @@ def spaces(game: Game) -> Spaces:
     environment = gymnasium.make(game.name)
     observation, action = environment.observation_space, environment.action_space
     environment.close()
-    if not isinstance(observation, gymnasium.spaces.Box) or not isinstance(action, gymnasium.spaces.Discrete):
+    box, discrete = gymnasium.spaces.Box, gymnasium.spaces.Discrete
+    if not isinstance(observation, box) or not isinstance(action, discrete) or action.start != 0:
         raise UserError(
             f"--game {game.name}: has observations {observation} and actions {action}; "
-            "allowed: a Box observation and a Discrete action space"
+            "allowed: a Box observation and a Discrete action space from 0"
         )
     dtype: Literal["|u1", "<f4"] = "|u1" if observation.dtype == np.uint8 else "<f4"
     return Spaces(observation.shape, dtype, int(action.n))
@@ -125,13 +127,6 @@ def stacked(observations: NDArray[Any], run: RunSpecification) -> NDArray[Any]:
     """Observations as states [N, S, *frame_shape] in the run's dtype; environments without a stack have S = 1."""
     shape = (len(observations), *run.state_shape)
     return observations.reshape(shape).astype(run.frame_dtype, copy=False)
-
-
-def _imported(name: str) -> str:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        gymnasium.spec(name)
-    return name
 
 
 def _squeeze(name: str) -> str:

@@ -29,8 +29,8 @@ def test_a_stopped_learner_leaves_at_most_capacity_alive_and_the_actors_count_ag
             samples += 1
         assert samples >= 10
 
-        wait_until(lambda: run.value("gate", "gate_granted_transitions") == 0)
-        assert run.total("actor", "actor_env_steps_total") == run.value("gate", "gate_accepted_transitions_total")
+        # What was granted for weights that the stopped learner has not sent any more stays a promise.
+        wait_until(lambda: generated(run) == run.value("gate", "gate_accepted_transitions_total"))
         assert_account_closes(run)
 
         trained = run.value("gate", "gate_trained_transitions_total")
@@ -41,3 +41,8 @@ def test_a_stopped_learner_leaves_at_most_capacity_alive_and_the_actors_count_ag
         assert run.value("learner", "learner_policy_lag_max_updates") <= run.value(
             "learner", "learner_policy_lag_bound_updates"
         )
+
+
+def generated(run: TrainingRun) -> float:
+    """The actors' own count."""
+    return run.total("actor", "actor_env_steps_total")
