@@ -217,7 +217,7 @@ def test_a_capacity_that_can_deadlock_is_a_persons_mistake(gate: SmallGate, lear
     gate.batches.send_multipart([header.encode()])
     learner.join()
     assert isinstance(learner.failure, UserError)
-    assert str(learner.failure).startswith("--capacity 16: can deadlock; at least 17 is needed")
+    assert str(learner.failure).startswith("--capacity 16: can deadlock; allowed: at least 17")
 
 
 @pytest.mark.parametrize(

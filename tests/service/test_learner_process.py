@@ -101,8 +101,9 @@ def test_a_loss_that_is_not_finite_stops_it_with_status_3_and_the_last_checkpoin
 def test_on_sigterm_it_saves_and_exits_0(gate: SmallGate, learner: LearnerProcess) -> None:
     learner.start()
     gate.greet()
-    ended = {"terminated": True, "episode_return": 21.0, "episode_length": 30}
-    gate.wait_for_trained(gate.send([a_rollout(RUN, 5, **ended), a_rollout(RUN, 3)]))
+    gate.wait_for_trained(
+        gate.send([a_rollout(RUN, 5, terminated=True, episode_return=21.0, episode_length=30), a_rollout(RUN, 3)])
+    )
     assert learner.end(signal.SIGTERM) == 0
     state = learner.newest()
     assert (state.env_steps, state.updates, state.episodes, state.finished) == (8, 1, 1, False)

@@ -14,7 +14,7 @@ from prometheus_client import Counter
 from headrace_learner import batches
 from headrace_learner.batches import Batch
 from headrace_proto import messages, sockets
-from headrace_proto.errors import HeadraceError, WireError
+from headrace_proto.errors import HeadraceError, UserError, WireError
 from headrace_proto.logs import Logger, RateLimit
 from headrace_proto.messages import (
     PROGRESS_TOPIC,
@@ -71,11 +71,15 @@ class Exchange:
         self._may_log = RateLimit()
         self._context = sockets.context()
         self._publisher = self._context.socket(zmq.XPUB)
-        self._publisher.setsockopt(zmq.XPUB_VERBOSE, 1)
-        self._publisher.sndhwm = PUBLISH_HIGH_WATER_MARK
-        self.weights_address = sockets.bind(self._publisher, weights_bind, "weights-bind")
         self._puller = self._context.socket(zmq.PULL)
-        sockets.connect(self._puller, batches_address, "batches-address")
+        try:
+            self._publisher.setsockopt(zmq.XPUB_VERBOSE, 1)
+            self._publisher.sndhwm = PUBLISH_HIGH_WATER_MARK
+            self.weights_address = sockets.bind(self._publisher, weights_bind, "weights-bind")
+            sockets.connect(self._puller, batches_address, "batches-address")
+        except UserError:
+            self._context.destroy(linger=0)
+            raise
         self._wake = self._context.socket(zmq.PAIR)
         self._waker = self._context.socket(zmq.PAIR)
         self._wake.bind("inproc://wake")

@@ -38,9 +38,10 @@ class VideoFile:
         if path.suffix != ".mp4":
             raise UserError(f"--record {path}: allowed: a name that ends in .mp4")
         try:
-            self._container = av.open(str(path), "w")
+            path.touch()  # PyAV opens the file with the first frame only
         except OSError as error:
             raise UserError(f"--record {path}: cannot write: {error.strerror}; choose another path") from error
+        self._container = av.open(str(path), "w")
         self._stream: Any = self._container.add_stream("libx264", rate=Fraction(frames_per_second))
         self._stream.pix_fmt = "yuv420p"
         self._stream.options = {"crf": "18"}

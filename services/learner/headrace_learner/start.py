@@ -84,10 +84,10 @@ def serve(
         saver.save_first(learner)
     log.info("started", game=specification.game, env_steps=learner.counters.env_steps, device=str(learner.device))
     identity = secrets.token_bytes(SESSION_BYTES)
-    reporter = Reporter(metrics, settings.run_dir, learner.counters, specification.frame_skip, settings.steps, log)
     exchange = Exchange(
         identity, specification, settings.weights_bind, settings.batches_address, metrics.refused_batches, log
     )
+    reporter = Reporter(metrics, settings.run_dir, learner.counters, specification.frame_skip, settings.steps, log)
     try:
         Service(settings, specification, learner, exchange, saver, reporter, metrics, health, stop, log).run()
     finally:
