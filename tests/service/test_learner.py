@@ -263,3 +263,19 @@ def test_a_cuda_device_that_is_not_there_is_a_persons_mistake(monkeypatch: pytes
     with pytest.raises(UserError, match="--device cuda: torch finds no CUDA device"):
         choose_device("cuda")
     assert str(choose_device("auto")) == "cpu"
+
+
+def test_if_the_thread_of_its_sockets_dies_it_fails_loudly(
+    gate: SmallGate, learner: LearnerThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner.start()
+    gate.greet()
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("headrace_learner.batches.assemble", broken)
+    gate.send(two_rollouts())
+    learner.join()
+    assert "thread of the learner's sockets has died" in str(learner.failure)
+    assert isinstance(getattr(learner.failure, "__cause__", None), ZeroDivisionError)

@@ -142,9 +142,8 @@ class Exchange:
             while not self._closing.is_set():
                 self._turn()
             self._send_posted()
-        except BaseException as error:
+        except BaseException as error:  # the training thread raises it, see _require_alive
             self._failure = error
-            raise
         finally:
             for socket in (self._publisher, self._puller, self._wake):
                 socket.close()
