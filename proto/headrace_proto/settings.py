@@ -133,7 +133,8 @@ class RunSettings(Settings):
     def _fill_from_preset(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        preset = PRESETS.get(data.get("preset", "default"), {})
+        chosen = PRESETS.get(data.get("preset", "default"), {})
+        preset = {name: value for name, value in chosen.items() if name in cls.model_fields}
         return {**_resumed_settings.get(), **preset, **data}
 
     @property
