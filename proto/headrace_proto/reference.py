@@ -1,0 +1,128 @@
+"""Prints the reference pages in docs/ from the code: `python -m headrace_proto.reference settings|metrics`.
+
+A test holds the pages to what this prints.
+"""
+
+from __future__ import annotations
+
+import sys
+import typing
+from collections.abc import Iterable
+
+from annotated_types import Ge, Gt, Le, Lt
+from prometheus_client import CollectorRegistry, Metric
+from pydantic.fields import FieldInfo
+
+from headrace_proto import settings
+from headrace_proto.metrics import ActorMetrics, GateMetrics, LearnerMetrics
+from headrace_proto.settings import flag_name, variable_name
+
+SERVICES: tuple[tuple[str, type[settings.Settings]], ...] = (
+    ("train", settings.TrainSettings),
+    ("gate", settings.GateSettings),
+    ("learner", settings.LearnerSettings),
+    ("actor", settings.ActorSettings),
+    ("evaluate", settings.EvaluateSettings),
+    ("play", settings.PlaySettings),
+)
+
+
+def settings_page() -> str:
+    """docs/settings.md."""
+    lines = [
+        "# Settings",
+        "",
+        "Every setting has one name: the flag, and the same as an environment variable. Flags win over the",
+        "environment, the environment over the preset that is asked for, that over a resumed checkpoint's settings,",
+        "those over the defaults. A variable with the prefix `HEADRACE_` that names no setting is an error.",
+        "*Taken by*: train, evaluate and play are commands of `headrace`; gate, learner and actor are the services.",
+        "",
+        "| flag | variable | default | allowed | what | taken by |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    fields: dict[str, FieldInfo] = {}
+    for _, service in SERVICES:
+        fields = {**service.model_fields, **fields}
+    for name, field in sorted(fields.items()):
+        shown = field.alias or name
+        takers = ", ".join(title for title, service in SERVICES if name in service.model_fields)
+        cells = (
+            f"`{flag_name(shown)}`",
+            f"`{variable_name(shown)}`",
+            _default(name, field),
+            _allowed(field),
+            field.description or "",
+            takers,
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def metrics_page() -> str:
+    """docs/metrics.md."""
+    lines = [
+        "# Metrics",
+        "",
+        "Every service serves its metrics on `/metrics`; `/healthz` says whether its loop turns and what it waits for,",
+        "`/readyz` whether it is ready, and any other path is 404. `headrace train` writes all addresses to",
+        "`runs/<name>/targets.json`, in the form of Prometheus's `file_sd_configs`.",
+    ]
+    services = {"gate": GateMetrics, "learner": LearnerMetrics, "actor": ActorMetrics}
+    for service, metrics in services.items():
+        registry = CollectorRegistry()
+        metrics(registry)
+        lines += ["", f"## {service}", "", "| metric | type | labels | what |", "| --- | --- | --- | --- |"]
+        lines += _metric_rows(registry.collect())
+    return "\n".join(lines) + "\n"
+
+
+def _metric_rows(collected: Iterable[Metric]) -> list[str]:
+    rows = []
+    for metric in collected:
+        name = metric.name + ("_total" if metric.type == "counter" else "")
+        labels = sorted({label for sample in metric.samples for label in sample.labels} - {"le"})
+        rows.append(f"| `{name}` | {metric.type} | {', '.join(labels)} | {metric.documentation} |")
+    return rows
+
+
+def _default(name: str, field: FieldInfo) -> str:
+    if name == "metrics_port":
+        return "gate 9101, learner 9102, actor 9100"
+    if field.default is None:
+        return ""
+    value = str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
+    return f"`{value}`"
+
+
+def _allowed(field: FieldInfo) -> str:
+    choices = [
+        str(value)
+        for part in _parts(field.annotation)
+        if typing.get_origin(part) is typing.Literal
+        for value in typing.get_args(part)
+    ]
+    if choices:
+        return ", ".join(f"`{choice}`" for choice in choices)
+    limits = [_limit(limit) for limit in field.metadata]
+    return ", ".join(limit for limit in limits if limit)
+
+
+def _parts(annotation: object) -> tuple[object, ...]:
+    return typing.get_args(annotation) if type(None) in typing.get_args(annotation) else (annotation,)
+
+
+def _limit(limit: object) -> str:
+    if isinstance(limit, Ge):
+        return f"at least {limit.ge:,}"
+    if isinstance(limit, Gt):
+        return f"above {limit.gt:,}"
+    if isinstance(limit, Le):
+        return f"at most {limit.le:,}"
+    if isinstance(limit, Lt):
+        return f"below {limit.lt:,}"
+    return ""
+
+
+if __name__ == "__main__":
+    page = {"settings": settings_page, "metrics": metrics_page}[sys.argv[1]]
+    print(page(), end="")
