@@ -38,7 +38,7 @@ train: install ## Train: GAME, ACTORS (empty: from the cores), ARGS for any othe
 
 .PHONY: test
 test: lint ## Lint, check types and imports, run every test.
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 .PHONY: lint
 lint: install ## Check style, types and import directions.

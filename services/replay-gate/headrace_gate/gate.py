@@ -29,6 +29,9 @@ from headrace_proto.messages import (
 )
 from headrace_proto.specification import RunSpecification
 
+LEARNER_SILENT_SECONDS = 5.0
+"""A learner reports several times a second, except within one update: silent for so long, it is waited for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -68,6 +71,8 @@ class Gate:
         self.outbox = Outbox()
         self.waits: list[float] = []
         self._addresses = addresses
+        self._learner_heard_at = -LEARNER_SILENT_SECONDS
+        self._learner_is_silent = False
 
     @property
     def run(self) -> RunSpecification | None:
@@ -77,7 +82,7 @@ class Gate:
     @property
     def waiting_for(self) -> str:
         """What keeps transitions from flowing, empty if nothing does."""
-        if self.learner.progress is None:
+        if self.learner.progress is None or self._learner_is_silent:
             return "learner"
         if not self.learner.is_greeted:
             return "learner's answer"
@@ -133,8 +138,9 @@ class Gate:
         if count:
             self.queue.append(QueuedRollout(count, header_bytes, payload, now))
 
-    def on_progress(self, progress: Progress) -> bool:
+    def on_progress(self, progress: Progress, now: float) -> bool:
         """PROGRESS from the learner; returns whether a new learner sent it."""
+        self._learner_heard_at = now
         if self.run is not None and progress.run != self.run:
             self._dismiss_all("the learner now trains another run")
         is_new = self.learner.hear(progress, self.ledger)
@@ -144,6 +150,7 @@ class Gate:
 
     def tick(self, now: float) -> list[Seat]:
         """Take back, grant and hand out what time and messages allow; returns the actors that are gone."""
+        self._learner_is_silent = now - self._learner_heard_at > LEARNER_SILENT_SECONDS
         gone = self._drop_silent_actors(now)
         self.ledger.lose_in_transit(now - self.limits.lease_seconds)
         for session, credit in self.ledger.take_back_stale(self.learner.version, self.limits.straggler_updates):

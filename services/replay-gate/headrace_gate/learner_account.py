@@ -164,5 +164,6 @@ class LearnerAccount:
             if not sent:
                 account._lose(batch, ledger)
         if state["progress"] is not None:
-            account.progress = Progress.model_validate(state["progress"])
+            # A run that had finished may be resumed with more steps: only its learner can tell.
+            account.progress = Progress.model_validate({**state["progress"], "finished": False})
         return account

@@ -133,7 +133,7 @@ class GateService:
         if len(frames) != 2:
             raise WireError("frame_count", f"PROGRESS has 2 frames, not {len(frames)}")
         progress = messages.decode(Progress, frames[1].bytes)
-        if self.gate.on_progress(progress):
+        if self.gate.on_progress(progress, time.monotonic()):
             generation = self.gate.learner.generation
             self._gauges.met_learner(generation)
             self._log.info("learner met", generation=generation, env_steps=progress.env_steps, game=progress.run.game)
