@@ -5,7 +5,7 @@ Control messages are one msgpack frame. `TRANSITIONS` and `BATCH` are several fr
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -18,6 +18,8 @@ PROGRESS_TOPIC = b"PROGRESS"
 WEIGHTS_TOPIC = b"WEIGHTS"
 
 Session = bytes
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Positive = Annotated[int, Field(ge=1, lt=2**63)]
 
 
 class Message(BaseModel):
@@ -46,8 +48,8 @@ class Welcome(Message):
     """Gate to actor: who you are and everything you need to play."""
 
     kind: ClassVar[str] = "WELCOME"
-    actor: int = Field(ge=0)
-    life: int = Field(ge=0)
+    actor: Count
+    life: Count
     lease_seconds: float = Field(gt=0)
     transitions_address: str = Field(max_length=255)
     weights_address: str = Field(max_length=255)
@@ -58,27 +60,27 @@ class CreditRequest(Message):
     """Actor to gate: I want `count` transitions as my credit number `credit`. Repeated until it is granted."""
 
     kind: ClassVar[str] = "CREDIT"
-    credit: int = Field(ge=1)
-    count: int = Field(ge=1)
-    finished: int = Field(ge=0)
+    credit: Positive
+    count: Positive
+    finished: Count
 
 
 class CreditGrant(Message):
     """Gate to actor: generate up to `count` transitions, with weights at least this new."""
 
     kind: ClassVar[str] = "CREDIT"
-    credit: int = Field(ge=1)
-    count: int = Field(ge=1)
-    generation: int = Field(ge=0)
-    weights_version: int = Field(ge=0)
+    credit: Positive
+    count: Positive
+    generation: Count
+    weights_version: Count
 
 
 class ActorHeartbeat(Message):
     """Actor to gate: I live. `finished` is the highest credit that I will send nothing more for."""
 
     kind: ClassVar[str] = "HEARTBEAT"
-    finished: int = Field(ge=0)
-    env_steps: int = Field(ge=0)
+    finished: Count
+    env_steps: Count
     waiting_for: str = Field(max_length=64)
 
 
@@ -106,13 +108,13 @@ class RolloutHeader(Message):
 
     kind: ClassVar[str] = "TRANSITIONS"
     session: Session = Field(min_length=SESSION_BYTES, max_length=SESSION_BYTES)
-    actor: int = Field(ge=0)
-    credit: int = Field(ge=1)
-    part: int = Field(ge=0)
+    actor: Count
+    credit: Positive
+    part: Count
     final: bool
-    count: int = Field(ge=0)
-    generation: int = Field(ge=0)
-    weights_version: int = Field(ge=0)
+    count: Count
+    generation: Count
+    weights_version: Count
 
 
 class BatchHeader(Message):
@@ -124,13 +126,13 @@ class BatchHeader(Message):
     kind: ClassVar[str] = "BATCH"
     gate: Session = Field(min_length=SESSION_BYTES, max_length=SESSION_BYTES)
     learner: Session = Field(min_length=SESSION_BYTES, max_length=SESSION_BYTES)
-    generation: int = Field(ge=0)
-    batch: int = Field(ge=0)
-    rollouts: int = Field(ge=0)
-    count: int = Field(ge=0)
-    version: int = Field(ge=0)
-    capacity: int = Field(ge=1)
-    straggler_updates: int = Field(ge=1)
+    generation: Count
+    batch: Count
+    rollouts: Count
+    count: Count
+    version: Count
+    capacity: Positive
+    straggler_updates: Positive
 
 
 class Progress(Message):
@@ -144,14 +146,14 @@ class Progress(Message):
     kind: ClassVar[str] = "PROGRESS"
     learner: Session = Field(min_length=SESSION_BYTES, max_length=SESSION_BYTES)
     gate: Session = Field(min_length=SESSION_BYTES, max_length=SESSION_BYTES)
-    generation: int = Field(ge=0)
-    version: int = Field(ge=0)
-    published_version: int = Field(ge=0)
-    env_steps: int = Field(ge=0)
-    received_batch: int = Field(ge=0)
-    trained_batch: int = Field(ge=0)
-    trained: int = Field(ge=0)
-    rejected: dict[str, int] = Field(max_length=32)
+    generation: Count
+    version: Count
+    published_version: Count
+    env_steps: Count
+    received_batch: Count
+    trained_batch: Count
+    trained: Count
+    rejected: dict[str, Count] = Field(max_length=32)
     run: RunSpecification
     waiting_for: str = Field(max_length=64)
     finished: bool
@@ -163,7 +165,7 @@ def decode_kind(data: bytes) -> tuple[str, dict[str, Any]]:
     if not isinstance(fields, dict):
         raise WireError("malformed", "a message is a map")
     schema = fields.pop("schema", None)
-    if schema != SCHEMA_VERSION:
+    if type(schema) is not int or schema != SCHEMA_VERSION:
         raise WireError(
             "schema",
             f"the peer speaks schema version {schema!r}, this side {SCHEMA_VERSION}: run the same release of both",

@@ -101,7 +101,7 @@ def _check_scalars(rollout: Rollout, run: RunSpecification) -> None:
         raise WireError("malformed", "a transition is terminated or truncated, not both")
     if type(rollout.environment) is not int or rollout.environment < 0:
         raise WireError("malformed", "environment is an index")
-    if rollout.n_step != run.n_step:
+    if type(rollout.n_step) is not int or rollout.n_step != run.n_step:
         raise WireError("malformed", f"n_step is {rollout.n_step!r}, the run's is {run.n_step}")
     if type(rollout.epsilon) is not float or not 0 <= rollout.epsilon <= 1:
         raise WireError("malformed", "epsilon is a probability")

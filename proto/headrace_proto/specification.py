@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,25 +16,25 @@ class RunSpecification(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     game: str = Field(max_length=200)
-    seed: int
+    seed: int = Field(ge=0, lt=2**63)
     environments_per_actor: int = Field(ge=1, le=1024)
     rollout_length: int = Field(ge=1, le=1024)
     n_step: int = Field(ge=1, le=1024)
-    batch_size: int = Field(ge=1)
+    batch_size: int = Field(ge=1, lt=2**31)
     network: NetworkName
-    frame_shape: list[int]
+    frame_shape: list[Annotated[int, Field(ge=1, le=4096)]] = Field(max_length=4)
     frame_dtype: Literal["|u1", "<f4"]
     frame_stack: int = Field(ge=1, le=16)
     actions: int = Field(ge=2, le=1024)
-    frame_skip: int = Field(ge=1)
-    noop_max: int = Field(ge=0)
+    frame_skip: int = Field(ge=1, lt=2**31)
+    noop_max: int = Field(ge=0, lt=2**31)
     fire_on_reset: bool
     life_loss_terminal: bool
     sticky_action_probability: float = Field(ge=0, le=1)
-    max_episode_frames: int = Field(ge=1)
-    reward_clip: float = Field(ge=0)
+    max_episode_frames: int = Field(ge=1, lt=2**31)
+    reward_clip: float = Field(ge=0, allow_inf_nan=False)
     exploration: ExplorationKind
-    epsilon_decay_steps: int = Field(ge=0)
+    epsilon_decay_steps: int = Field(ge=0, lt=2**63)
 
     @property
     def credit_per_round(self) -> int:

@@ -52,5 +52,5 @@ def decode(blob: bytes) -> Weights:
             env_steps=int(metadata["env_steps"]),
             tensors=safetensors.torch.load(blob),
         )
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise WireError("malformed", f"weights blob: {error}") from error

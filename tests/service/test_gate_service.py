@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import zmq
 from prometheus_client import CollectorRegistry
@@ -13,7 +15,7 @@ from waiting import wait_until
 from wire.test_golden_bytes import RUN
 
 from headrace_gate.service import GateService
-from headrace_proto import logs, messages, sockets
+from headrace_proto import codec, logs, messages, sockets
 from headrace_proto.errors import UserError
 from headrace_proto.lifecycle import StopSignal
 from headrace_proto.messages import (
@@ -66,7 +68,7 @@ class Peers:
             journal=self.journal,
         )
         self.registry, self.stop = CollectorRegistry(), StopSignal()
-        self.service = GateService(settings, self.registry, Health(), logs.configure("gate", "error"))
+        self.service = GateService(settings, self.registry, Health(), logs.configure("gate", "warning"))
         self.addresses = {
             "t": self.service.transitions_address,
             "c": self.service.control_address,
@@ -254,6 +256,7 @@ def test_what_is_malformed_is_counted_by_reason_and_the_gate_goes_on(peers: Peer
     actor.credit(1)
     actor.transitions.send(b"one frame")
     actor.transitions.send_multipart([b"not msgpack \xc1", b""])
+    actor.transitions.send_multipart([codec.encode({"schema": np.zeros(2, np.int32), "kind": "TRANSITIONS"}), b""])
     actor.control.send_multipart([b"two", b"frames"])
     actor.push(9, 0)
     actor.push(1, 0)
@@ -261,7 +264,7 @@ def test_what_is_malformed_is_counted_by_reason_and_the_gate_goes_on(peers: Peer
     actor.push(1, 1, count=36)
     actor.push(1, 2, payload=bytes(100_000))
 
-    expected = {"frame_count": 2, "malformed": 1, "revoked_credit": 1, "duplicate": 1}
+    expected = {"frame_count": 2, "malformed": 1, "schema": 1, "revoked_credit": 1, "duplicate": 1}
     wait_until(lambda: all(peers.metric("refused_messages_total", reason=r) == n for r, n in expected.items()))
     wait_until(lambda: peers.metric("rejected_transitions_total", reason="oversized") == 5)
     assert actor.credit(2).count == 40
@@ -305,6 +308,64 @@ def test_a_restarted_gate_keeps_open_credits_and_counts_its_queue_as_lost(transp
         assert peers.metric("granted_transitions") == 30
     finally:
         peers.close()
+
+
+def test_without_a_journal_on_disk_nothing_is_promised_and_with_it_things_go_on(transport: str, tmp_path: Path) -> None:
+    folder = tmp_path / "journals"
+    folder.mkdir()
+    peers = Peers(transport, tmp_path, journal=folder / "journal")
+    try:
+        peers.greet()
+        actor = Actor(peers, b"A")
+        actor.join()
+        folder.rename(tmp_path / "away")
+        actor.ask(CreditRequest(credit=1, count=40, finished=0))
+        wait_until(lambda: peers.metric("granted_transitions") == 40)
+        assert not actor.control.poll(500)
+
+        (tmp_path / "away").rename(folder)
+        assert actor.credit(1).count == 40
+    finally:
+        peers.close()
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"12345678", zlib.crc32(b"\x80").to_bytes(4, "big") + b"\x80"], ids=["empty", "garbage", "no state"]
+)
+def test_a_damaged_journal_is_said_and_a_new_account_begins(
+    transport: str, tmp_path: Path, damage: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "journal").write_bytes(damage)
+
+    peers = Peers(transport, tmp_path, journal=tmp_path / "journal")
+    peers.close()
+
+    assert "damaged journal: a new account begins" in capsys.readouterr().out
+    assert peers.metric("promised_transitions_total") == 0
+
+
+@pytest.mark.parametrize(("claimed", "reason"), [((0, 0), "stale"), ((1, 50), "malformed"), ((9, 0), "malformed")])
+def test_weights_older_than_the_grant_or_newer_than_the_learners_are_rejected(
+    peers: Peers, claimed: tuple[int, int], reason: str
+) -> None:
+    peers.greet()
+    actor = Actor(peers, b"A")
+    actor.join()
+    actor.credit(1)
+
+    header = RolloutHeader(
+        session=actor.session,
+        actor=0,
+        credit=1,
+        part=0,
+        final=True,
+        count=5,
+        generation=claimed[0],
+        weights_version=claimed[1],
+    )
+    actor.transitions.send_multipart([header.encode(), b"payload"])
+
+    wait_until(lambda: peers.metric("rejected_transitions_total", reason=reason) == 5)
 
 
 def test_an_address_in_use_is_a_users_error(peers: Peers) -> None:

@@ -96,6 +96,29 @@ def test_a_weights_blob_that_is_cut_short_is_refused(length: int) -> None:
         weights.decode(bytes.fromhex(GOLDEN["weights"])[:length])
 
 
+@pytest.mark.parametrize("field", ["schema", "kind"])
+@pytest.mark.parametrize("value", [np.zeros(2, np.int32), 1.0, True, None, [1], {"a": 1}, 2**64 - 1], ids=repr)
+def test_a_schema_or_kind_of_another_type_is_refused(field: str, value: object) -> None:
+    fields = codec.decode(MESSAGES["join"].encode()) | {field: value}
+
+    with pytest.raises(WireError, match=r"malformed|schema"):
+        messages.decode_kind(codec.encode(fields))
+
+
+def test_no_integer_is_larger_than_what_a_signed_64_bit_one_holds() -> None:
+    fields = codec.decode(MESSAGES["rollout_header"].encode()) | {"weights_version": 2**63}
+
+    with pytest.raises(WireError, match="weights_version"):
+        messages.decode(RolloutHeader, codec.encode(fields))
+
+
+def test_a_weights_blob_with_a_deeply_nested_header_is_refused() -> None:
+    header = b"[" * 100_000
+
+    with pytest.raises(WireError):
+        weights.decode(len(header).to_bytes(8, "little") + header)
+
+
 def test_messages_of_other_kinds_are_not_confused() -> None:
     with pytest.raises(WireError, match="expected PROGRESS"):
         messages.decode(Progress, MESSAGES["join"].encode())

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from headrace_gate.learner_account import LearnerAccount, SentBatch
-from headrace_gate.ledger import CreditLedger
+from headrace_gate.learner_account import MAX_UNTRAINED_BATCHES, LearnerAccount, SentBatch
+from headrace_gate.ledger import Credit, CreditLedger
 from headrace_gate.rollout_queue import Payload, QueuedRollout, RolloutQueue
 from headrace_gate.roster import Roster, Seat
 from headrace_proto import messages, rollouts
@@ -130,7 +130,10 @@ class Gate:
         elif not self.ledger.credits(header.session):
             raise WireError("unknown_session", f"no session of actor {header.actor} is open")
         count = header.count
-        reason = self._flaw(header, payload)
+        if count == 0 and not header.final:
+            raise WireError("malformed", "a rollout without transitions closes a credit, or is none")
+        credit = self.ledger.check(header.session, header.credit, header.part, count)
+        reason = self._flaw(header, payload, credit)
         if reason is not None:
             self.ledger.reject(header.session, header.credit, header.part, count, reason, final=header.final)
             return
@@ -140,6 +143,8 @@ class Gate:
 
     def on_progress(self, progress: Progress, now: float) -> bool:
         """PROGRESS from the learner; returns whether a new learner sent it."""
+        if self.learner.is_retired(progress.learner):
+            return False
         self._learner_heard_at = now
         if self.run is not None and progress.run != self.run:
             self._dismiss_all("the learner now trains another run")
@@ -159,6 +164,21 @@ class Gate:
         self._grant()
         return gone
 
+    def forgive(self, seconds: float) -> None:
+        """Hold nobody's silence against them: the gate itself did not listen for so long."""
+        self.roster.forgive(seconds)
+        self.ledger.forgive(seconds)
+        self.learner.forgive(seconds)
+        self._learner_heard_at += seconds
+
+    def withdraw(self) -> None:
+        """Unsay what has not been sent, but for signs of life; whoever needs it asks again."""
+        for _, batch in self.outbox.to_learner:
+            if batch is not None:
+                batch.sent = False
+        self.outbox.to_learner.clear()
+        self.outbox.to_actors = [item for item in self.outbox.to_actors if isinstance(item[1], GateHeartbeat)]
+
     def state(self) -> dict[str, Any]:
         """Plain values that `restore` takes, for the journal."""
         return {
@@ -169,12 +189,13 @@ class Gate:
 
     def restore(self, state: dict[str, Any], now: float) -> None:
         """Go on with a predecessor's account; the payloads that it had queued are lost."""
-        self.ledger = CreditLedger.restore(self.limits.capacity, state["ledger"])
-        self.ledger.lose_queued("gate_restart")
-        self.roster = Roster.restore(self.limits.lease_seconds, state["roster"], now)
-        self.learner = LearnerAccount.restore(self.identity, state["learner"], self.ledger)
-        for session in self.ledger.sessions:
-            if session not in self.roster.seats:
+        ledger = CreditLedger.restore(self.limits.capacity, state["ledger"])
+        ledger.lose_queued("gate_restart")
+        roster = Roster.restore(self.limits.lease_seconds, state["roster"], now)
+        self.learner = LearnerAccount.restore(self.identity, state["learner"], ledger)
+        self.ledger, self.roster = ledger, roster
+        for session in ledger.sessions:
+            if session not in roster.seats:
                 self._finish_all(session, now)
 
     def _on_join(self, session: Session, join: messages.Join, now: float) -> None:
@@ -221,9 +242,16 @@ class Gate:
         for number in self.ledger.credits(session):
             self.ledger.finish(session, number, now)
 
-    def _flaw(self, header: RolloutHeader, payload: Payload) -> str | None:
-        if self.run is None or header.count > self.run.rollout_length or (header.count == 0 and not header.final):
+    def _flaw(self, header: RolloutHeader, payload: Payload, credit: Credit) -> str | None:
+        """Why a rollout that has credit cannot be used, if it cannot."""
+        if self.run is None or header.count > self.run.rollout_length:
             return "malformed"
+        # The learner may be as many updates further as batches are with it.
+        newest = self.learner.version + MAX_UNTRAINED_BATCHES
+        if header.generation > self.learner.generation or header.weights_version > newest:
+            return "malformed"
+        if (header.generation, header.weights_version) < credit.weights:
+            return "stale"
         return "oversized" if len(payload) > rollouts.max_payload_bytes(self.run) else None
 
     def _drop_silent_actors(self, now: float) -> list[Seat]:
@@ -255,20 +283,14 @@ class Gate:
             if first is None or first[1].asked_count > self.ledger.room:
                 return
             session, seat = first
-            self.ledger.grant(session, seat.asked_credit, seat.asked_count, self.learner.version)
+            self.ledger.grant(session, seat.asked_credit, seat.asked_count, self.learner.version, self.learner.weights)
             self.roster.grant_first()
             self._tell_granted(session, seat.asked_credit)
 
     def _tell_granted(self, session: Session, number: int) -> None:
-        progress = self.learner.progress
-        assert progress is not None
         credit = self.ledger.credits(session)[number]
-        grant = CreditGrant(
-            credit=number,
-            count=credit.count,
-            generation=progress.generation,
-            weights_version=progress.published_version,
-        )
+        generation, version = credit.weights
+        grant = CreditGrant(credit=number, count=credit.count, generation=generation, weights_version=version)
         self._tell(session, grant)
 
     def _dismiss_all(self, reason: str) -> None:

@@ -11,42 +11,48 @@ from pathlib import Path
 from typing import Any
 
 from headrace_proto import SCHEMA_VERSION, codec
-from headrace_proto.errors import UserError, WireError
+from headrace_proto.errors import HeadraceError, UserError, WireError
+
+_CHECKSUM_BYTES = 4
+
+
+class DamagedJournalError(HeadraceError):
+    """A journal that is cut short, changed, or of another schema version."""
 
 
 class Journal:
     """One file that holds the gate's latest state."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._partial = path.with_name(path.name + ".partial")
         self._written = b""
 
     def read(self) -> dict[str, Any] | None:
-        """The state last written; None if there is none, or it is damaged or of another schema."""
+        """The state last written, None if there is none; raises DamagedJournalError, UserError."""
         try:
-            data = self._path.read_bytes()
+            data = self.path.read_bytes()
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise UserError(f"--journal {self._path}: cannot read: {error.strerror}") from error
+            raise UserError(f"--journal {self.path}: cannot read: {error.strerror}") from error
+        checksum, body = data[:_CHECKSUM_BYTES], data[_CHECKSUM_BYTES:]
+        if zlib.crc32(body) != int.from_bytes(checksum, "big"):
+            raise DamagedJournalError("its checksum is wrong")
         try:
-            record = codec.decode(data[4:])
-        except WireError:
-            return None
-        if zlib.crc32(data[4:]) != int.from_bytes(data[:4], "big") or record["schema"] != SCHEMA_VERSION:
-            return None
+            record = codec.decode(body)
+        except WireError as error:
+            raise DamagedJournalError(error.detail) from error
+        if not isinstance(record, dict) or record.get("schema") != SCHEMA_VERSION:
+            raise DamagedJournalError(f"it is not of schema version {SCHEMA_VERSION}")
         state: dict[str, Any] = record["state"]
         return state
 
     def write(self, state: dict[str, Any]) -> None:
-        """Replace the state if it changed; raises UserError if the folder cannot be written."""
+        """Replace the state if it changed; raises OSError, e.g. for a full disk."""
         body = codec.encode({"schema": SCHEMA_VERSION, "state": state})
         if body == self._written:
             return
-        try:
-            self._partial.write_bytes(zlib.crc32(body).to_bytes(4, "big") + body)
-            self._partial.replace(self._path)
-        except OSError as error:
-            raise UserError(f"--journal {self._path}: cannot write: {error.strerror}; name a writable file") from error
+        self._partial.write_bytes(zlib.crc32(body).to_bytes(_CHECKSUM_BYTES, "big") + body)
+        self._partial.replace(self.path)
         self._written = body

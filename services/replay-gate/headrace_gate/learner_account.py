@@ -46,6 +46,11 @@ class LearnerAccount:
         return self.progress is not None and self.progress.gate == self._gate
 
     @property
+    def weights(self) -> tuple[int, int]:
+        """Generation and version of the newest weights that were published."""
+        return (0, 0) if self.progress is None else (self.progress.generation, self.progress.published_version)
+
+    @property
     def is_finished(self) -> bool:
         """Whether the learner has trained all that it was asked to."""
         return self.progress is not None and self.progress.finished
@@ -59,6 +64,15 @@ class LearnerAccount:
     def unsent(self) -> list[SentBatch]:
         """Batches to send, or to send again to a learner that came after."""
         return [batch for batch in self.untrained if not batch.sent]
+
+    def is_retired(self, learner: Session) -> bool:
+        """Whether another learner has come after this one."""
+        return learner in self._retired
+
+    def forgive(self, seconds: float) -> None:
+        """Prolong the time that batches have to arrive: the gate itself did not listen for so long."""
+        for batch in self.untrained:
+            batch.sent_at += seconds
 
     def next_batch(self, rollouts: list[QueuedRollout]) -> SentBatch:
         """Number a batch and keep it until it is trained."""
@@ -78,7 +92,7 @@ class LearnerAccount:
 
     def hear(self, progress: Progress, ledger: CreditLedger) -> bool:
         """Take in a Progress and settle what it covers; returns whether it comes from a new learner."""
-        if progress.learner in self._retired:
+        if self.is_retired(progress.learner):
             return False
         is_new = self.progress is None or self.progress.learner != progress.learner
         if is_new:

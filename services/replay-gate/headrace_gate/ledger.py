@@ -22,10 +22,14 @@ class LedgerError(HeadraceError):
 
 @dataclass(slots=True)
 class Credit:
-    """A promise of `count` transitions to one session; `parts` are the rollouts that have arrived against it."""
+    """A promise of `count` transitions to one session; `parts` are the rollouts that have arrived against it.
+
+    `weights` are the generation and version of the oldest weights that it may be played with.
+    """
 
     count: int
     granted_at_version: int
+    weights: tuple[int, int]
     arrived: int = 0
     parts: set[int] = field(default_factory=set)
     final_part: int | None = None
@@ -77,13 +81,13 @@ class CreditLedger:
         """The open credits of a session, by number."""
         return self._credits.get(session, {})
 
-    def grant(self, session: Session, number: int, count: int, version: int) -> None:
-        """Promise `count` transitions; `version` is the learner's, as the gate knows it."""
+    def grant(self, session: Session, number: int, count: int, version: int, weights: tuple[int, int] = (0, 0)) -> None:
+        """Promise `count` transitions; `version` is the learner's as the gate knows it, `weights` its newest."""
         if not 1 <= count <= self.room:
             raise LedgerError(f"a grant of {count} with room for {self.room}")
         if number in self.credits(session):
             raise LedgerError(f"credit {number} was granted already")
-        self._credits.setdefault(session, {})[number] = Credit(count, version)
+        self._credits.setdefault(session, {})[number] = Credit(count, version, weights)
         self.outstanding += count
         self.promised_total += count
 
@@ -159,6 +163,12 @@ class CreditLedger:
         ]
         return sum(self._close(session, number, self.lost, "transport") for session, number in missing)
 
+    def forgive(self, seconds: float) -> None:
+        """Prolong the time that rollouts have to arrive: the gate itself did not listen for so long."""
+        for _, _, credit in self._all():
+            if credit.finished_at is not None:
+                credit.finished_at += seconds
+
     def close_session(self, session: Session, cause: str) -> int:
         """Count as lost all that a session owes; returns the transitions."""
         numbers = list(self.credits(session))
@@ -176,7 +186,16 @@ class CreditLedger:
             "rejected": dict(self.rejected),
             "lost": dict(self.lost),
             "credits": [
-                [session, number, c.count, c.granted_at_version, c.arrived, sorted(c.parts), c.final_part]
+                [
+                    session,
+                    number,
+                    c.count,
+                    c.granted_at_version,
+                    list(c.weights),
+                    c.arrived,
+                    sorted(c.parts),
+                    c.final_part,
+                ]
                 for session, number, c in self._all()
             ],
         }
@@ -189,8 +208,8 @@ class CreditLedger:
             setattr(ledger, name, state[name])
         ledger.rejected.update(state["rejected"])
         ledger.lost.update(state["lost"])
-        for session, number, count, version, arrived, parts, final_part in state["credits"]:
-            credit = Credit(count, version, arrived, set(parts), final_part)
+        for session, number, count, granted_at, weights, arrived, parts, final_part in state["credits"]:
+            credit = Credit(count, granted_at, tuple(weights), arrived, set(parts), final_part)
             ledger._credits.setdefault(session, {})[number] = credit
             ledger.outstanding += credit.remaining
         return ledger

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from headrace_gate.gate import Addresses, Gate, Limits
 from headrace_gate.gauges import Gauges
-from headrace_gate.journal import Journal
+from headrace_gate.journal import DamagedJournalError, Journal
 from headrace_gate.learner_account import SentBatch
 from headrace_proto import messages, sockets
 from headrace_proto.errors import UserError, WireError
@@ -68,8 +68,8 @@ class GateService:
         self._forgive_own_pause(now)
         for seat in self.gate.tick(now):
             self._log.warning("actor gone", actor=seat.actor, silent_seconds=round(now - seat.last_heard, 1))
-        if self._journal is not None:
-            self._journal.write(self.gate.state())
+        if not self._keep_journal():
+            self.gate.withdraw()
         self._send()
         self._observe(now)
         self._last_turn = now
@@ -100,11 +100,31 @@ class GateService:
         if self._journal is None:
             self._log.warning("no journal: a restart of the gate begins a new account; set --journal to keep it")
             return
-        state = self._journal.read()
-        if state is not None:
-            self.gate.restore(state, time.monotonic())
-            account = self.gate.ledger
-            self._log.info("account restored", alive=account.alive, lost_with_the_queue=account.lost["gate_restart"])
+        try:
+            state = self._journal.read()
+            if state is not None:
+                self.gate.restore(state, time.monotonic())
+                self._log.info("account restored", alive=self.gate.ledger.alive, lost=dict(self.gate.ledger.lost))
+        except (DamagedJournalError, LookupError, TypeError, ValueError) as error:
+            self._log.warning("damaged journal: a new account begins", path=str(self._journal.path), error=repr(error))
+        try:
+            self._journal.write(self.gate.state())
+        except OSError as error:
+            raise UserError(
+                f"--journal {self._journal.path}: {error.strerror}; name a file that can be written"
+            ) from error
+
+    def _keep_journal(self) -> bool:
+        """Write the account; without it nothing is promised, so that a successor knows of every promise."""
+        if self._journal is None:
+            return True
+        try:
+            self._journal.write(self.gate.state())
+        except OSError as error:
+            if self._limit.allows("journal"):
+                self._log.error("cannot write the journal: no credit is granted", error=error.strerror)
+            return False
+        return True
 
     def _receive_burst(self, socket: zmq.Socket[bytes], receive: Callable[[list[zmq.Frame]], None]) -> None:
         for _ in range(BURST):
@@ -142,7 +162,7 @@ class GateService:
         # A gate that was itself stopped has heard nobody, which is not the actors' fault.
         pause = now - self._last_turn
         if pause > self.gate.limits.lease_seconds / 2:
-            self.gate.roster.forgive(pause)
+            self.gate.forgive(pause)
 
     def _send(self) -> None:
         outbox = self.gate.outbox
