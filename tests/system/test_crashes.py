@@ -19,6 +19,17 @@ def go_on(run: TrainingRun, transitions: float) -> None:
     wait_until(lambda: run.value("gate", "gate_trained_transitions_total") >= target, seconds=180)
 
 
+def generated(run: TrainingRun) -> float:
+    """The living actors' own count."""
+    return run.total("actor", "actor_env_steps_total")
+
+
+def losses(run: TrainingRun) -> dict[str, float]:
+    """Transitions lost, by cause."""
+    causes = ("actor_gone", "transport", "gate_restart")
+    return {cause: run.value("gate", "gate_lost_transitions_total", cause=cause) for cause in causes}
+
+
 @pytest.mark.timeout(600)
 def test_actor_learner_and_gate_are_killed_in_turn_and_training_goes_on(tmp_path: Path) -> None:
     with TrainingRun(tmp_path, *CARTPOLE, "--steps", "100000000") as run:
@@ -47,6 +58,11 @@ def test_actor_learner_and_gate_are_killed_in_turn_and_training_goes_on(tmp_path
         assert account(run)["promised"] > before["promised"]
         assert run.value("gate", "gate_actors") == 3
 
+        # The actors' own word, the dead one's left out. Theirs first: what they made was promised before they made it.
+        made = generated(run)
+        books = account(run)
+        assert 500 < made <= books["promised"] - books["returned"]
+
         run.interrupt()
         assert run.wait() == 0
 
@@ -66,6 +82,28 @@ def test_across_a_restart_of_the_gate_it_counts_as_trained_what_the_learner_trai
                 and run.value("gate", "gate_untrained_transitions") == 0
             )
         )
+        assert_account_closes(run)
+
+
+@pytest.mark.timeout(400)
+def test_across_a_restart_of_the_gate_what_the_actors_made_has_arrived_but_for_what_is_counted(tmp_path: Path) -> None:
+    # Weights are published once only: where nobody waits for weights, a stopped learner leaves no credit unplayed.
+    with TrainingRun(tmp_path, *CARTPOLE, "--steps", "100000000", "--publish-every", "1000000000") as run:
+        run.wait_for_steps(1_000)
+        before = account(run)
+        run.signal("gate", signal.SIGKILL)
+        go_on(run, 2_000)
+        run.signal("learner", signal.SIGSTOP)
+        wait_until(lambda: run.value("gate", "gate_granted_transitions") == 0)
+
+        # All three actors live, so their count is whole. Each transition of theirs was accepted, by the gate that was
+        # killed or by its successor, unless its credit was overtaken or it vanished on its way into the dead gate.
+        # What a gate accepted and then took down with it (gate_restart) is among the accepted.
+        assert len(run.samples("actor")) == 3
+        books, lost = account(run), losses(run)
+        missing = generated(run) - books["accepted"]
+        assert books["accepted"] > before["accepted"] + 2_000
+        assert 0 <= missing <= books["rejected"] + lost["transport"] + lost["actor_gone"], (missing, books, lost)
         assert_account_closes(run)
 
 

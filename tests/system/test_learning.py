@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,9 +13,15 @@ from waiting import wait_until
 STATED_RETURN = 75
 """Mean of the last 100 games, exploration included. Random actions make 22, and a mean of 100 of them never 30."""
 
+DEADLINE_SECONDS = 540
+"""Generous, for a machine that others use: on two free cores it takes 30 to 60 s. The report has what it took."""
 
-@pytest.mark.timeout(600)
-def test_cartpole_is_learned_to_three_times_the_return_of_chance(tmp_path: Path) -> None:
+
+@pytest.mark.timeout(DEADLINE_SECONDS + 60)
+def test_cartpole_is_learned_to_three_times_the_return_of_chance(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    started = time.monotonic()
     run_for = ["--game", "CartPole-v1", "--actors", "2", "--steps", "600000", "--epsilon-decay-steps", "15000"]
     learning = ["--learning-rate", "5e-4", "--batch-size", "32", "--target-update-every", "2000", "--double-q"]
     with TrainingRun(tmp_path, *run_for, *learning, "--publish-every", "64") as run:
@@ -22,7 +30,10 @@ def test_cartpole_is_learned_to_three_times_the_return_of_chance(tmp_path: Path)
             assert run.is_running, "all steps were trained without success"
             return run.value("learner", "learner_episode_return_mean") >= STATED_RETURN
 
-        wait_until(learned, seconds=540)
+        wait_until(learned, seconds=DEADLINE_SECONDS)
+        seconds = round(time.monotonic() - started, 1)
+        record_property("seconds_to_learn", seconds)
+        print(f"learned after {seconds} s and {run.value('learner', 'learner_env_steps'):.0f} env_steps")
         assert run.value("learner", "learner_policy_lag_max_updates") <= run.value(
             "learner", "learner_policy_lag_bound_updates"
         )

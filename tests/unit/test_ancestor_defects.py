@@ -1,4 +1,7 @@
-"""The ancestor's defects D1 to D19 (docs/ancestor.md), each with the test that keeps it from coming back."""
+"""The ancestor's defects D1 to D19, each with the rule that answers it, alone.
+
+docs/ancestor.md names the tests that hold these rules in the services themselves.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +34,14 @@ ANCESTOR_LAG_UPDATES = 533
 """Worst age of a policy with the ancestor's defaults and 16 actors, in updates: see D1."""
 
 
+@pytest.mark.parametrize("page", ["ancestor.md", "guarantees.md"])
+def test_every_test_that_a_page_names_exists(page: str) -> None:
+    named = re.findall(r"`(?:tests/)?((?:unit|wire|service|system)/test_\w+\.py)`", (ROOT / "docs" / page).read_text())
+
+    assert named
+    assert [name for name in named if not (ROOT / "tests" / name).exists()] == []
+
+
 def settings(*arguments: str) -> TrainSettings:
     return parse(TrainSettings, arguments, "headrace train")
 
@@ -47,7 +58,7 @@ def played(run_length: int, count: int, action: int = 0, rollout_length: int = 5
     return [rollout for rollout in made if rollout is not None]
 
 
-def test_d01_the_policy_lag_is_bounded_by_a_formula_far_below_the_ancestors() -> None:
+def test_d01_the_formula_of_the_lag_bound_gives_far_less_than_the_ancestors_lag() -> None:
     greeting = BatchHeader(
         gate=GATE,
         learner=LEARNER,
@@ -84,7 +95,7 @@ def test_d03_schedules_are_defined_past_their_end(env_steps: int) -> None:
     assert schedules.learning_rate(1e-4, 80_000_000, 10**12) == 0
 
 
-def test_d04_a_worker_that_dies_is_noticed_and_restarted_and_a_users_mistake_ends_the_run() -> None:
+def test_d04_the_rule_is_to_restart_what_died_and_to_end_the_run_for_a_persons_mistake() -> None:
     assert isinstance(RestartPolicy("actor").after_exit(1, started_at=0, now=1), Restart)
     assert isinstance(RestartPolicy("learner").after_exit(-9, started_at=0, now=1), Restart)
     assert RestartPolicy("actor").after_exit(2, started_at=0, now=1) == Abort(2)
@@ -123,10 +134,13 @@ def test_d08_the_first_publication_comes_when_its_steps_are_reached_and_the_seco
     assert due == [10_000, 20_000, 30_000]
 
 
-def test_d09_a_resumed_run_saves_at_the_same_steps_as_one_that_was_not() -> None:
-    due = [step for step in range(1_300_064, 1_800_000, 64) if schedules.passes_multiple(step - 64, step, 250_000)]
+def test_d09_when_to_save_depends_on_the_step_and_not_on_where_a_run_was_resumed() -> None:
+    def due(resumed_at: int) -> list[int]:
+        steps = range(resumed_at + 64, 1_800_000, 64)
+        return [step for step in steps if schedules.passes_multiple(step - 64, step, 250_000)]
 
-    assert [step // 1000 for step in due] == [1_500, 1_750]
+    assert [step // 1000 for step in due(1_280_000)] == [1_500, 1_750]
+    assert due(1_280_000) == due(0)[-2:]
 
 
 def test_d10_holding_an_action_cuts_no_game_and_drops_no_transition() -> None:
