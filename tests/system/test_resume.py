@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,24 @@ import pytest
 from system.training_run import TrainingRun
 from waiting import wait_until
 
-# Schedules end at 1,000 (epsilon) and 2,000 (learning rate): the resumed part lies past both.
+from headrace_actor import exploration
+from headrace_learner import schedules
+from headrace_proto.settings import RunSettings
+
+# Schedules end at 1,000 (epsilon) and 2,000 (learning rate): a resumed part lies past both.
 SETTINGS = ("--game", "CartPole-v1", "--actors", "2", "--epsilon-decay-steps", "1000", "--learning-rate-decay-steps")
 RUN = (*SETTINGS, "2000", "--save-every", "1000", "--keep", "20")
-STEPS = 12_000
+
+# One actor under round-robin has one epsilon, in the end 0.1, 0.01 or 0.5 as its index at the gate says; the index may
+# differ after a kill, since the gate keeps a dead actor's seat for a lease. The kill lies between the schedules' ends.
+EPSILON_DECAY, LEARNING_RATE_DECAY, COMPARED_STEPS = 1_000, 25_000, 30_000
+LEARNING_RATE = 1e-3
+LONGEST_BATCH = 64 + 5 - 1
+COMPARED = (
+    *("--game", "CartPole-v1", "--actors", "1", "--exploration", "round-robin", "--save-every", "1000", "--keep", "50"),
+    *("--epsilon-decay-steps", str(EPSILON_DECAY), "--learning-rate-decay-steps", str(LEARNING_RATE_DECAY)),
+    *("--learning-rate", str(LEARNING_RATE)),
+)
 
 
 def newest_state(run_dir: Path) -> dict[str, Any]:
@@ -26,25 +41,58 @@ def saved_steps(run_dir: Path) -> list[int]:
     return sorted(int(folder.name.removeprefix("step-")) for folder in (run_dir / "checkpoints").glob("step-*"))
 
 
-@pytest.mark.timeout(400)
-def test_a_run_killed_past_the_end_of_its_schedules_goes_on_and_ends_like_one_that_was_not(tmp_path: Path) -> None:
-    with TrainingRun(tmp_path, *RUN, "--steps", "100000000") as killed:
+@pytest.mark.timeout(600)
+def test_a_run_killed_past_the_end_of_epsilons_schedule_follows_its_schedules_and_ends_like_one_that_was_not(
+    tmp_path: Path,
+) -> None:
+    with TrainingRun(tmp_path, *COMPARED, "--steps", "100000000") as killed:
         wait_until(lambda: len(saved_steps(killed.run_dir)) >= 4)
         killed.kill()
     at_death = saved_steps(killed.run_dir)[-1]
-    total = at_death + STEPS
+    assert EPSILON_DECAY < at_death < LEARNING_RATE_DECAY
 
-    with TrainingRun(tmp_path, "--resume", "latest", "--actors", "2", "--steps", str(total)) as resumed:
+    with TrainingRun(tmp_path, "--resume", "latest", "--actors", "1", "--steps", str(COMPARED_STEPS)) as resumed:
         assert resumed.wait() == 0
+    with TrainingRun(tmp_path, *COMPARED, "--steps", str(COMPARED_STEPS), name="unbroken") as unbroken:
+        assert unbroken.wait() == 0
 
-    state = newest_state(resumed.run_dir)
-    assert total <= state["env_steps"] < total + 64 + 5
-    assert state["finished"] is True
-    assert state["env_steps"] // 69 <= state["updates"] <= state["env_steps"] // 64
-    assert state["settings"]["learning_rate_decay_steps"] == 2_000
+    assert_follows_its_schedules(resumed)
+    assert_follows_its_schedules(unbroken)
+    assert any(at_death < int(row["env_steps"]) for row in rows(resumed)), "no row of the resumed part"
+    ends = newest_state(resumed.run_dir), newest_state(unbroken.run_dir)
+    for state in ends:
+        # Both end with the batch that reaches the last step: their counters differ by less than a batch.
+        assert COMPARED_STEPS <= state["env_steps"] < COMPARED_STEPS + LONGEST_BATCH
+        assert state["env_steps"] / LONGEST_BATCH <= state["updates"] <= state["env_steps"] / 64
+        assert state["finished"] is True
+    assert [ends[0]["settings"][name] for name in RunSettings.model_fields] == [
+        ends[1]["settings"][name] for name in RunSettings.model_fields
+    ]
+    assert ends[0]["run"] == ends[1]["run"]
+    assert [float(rows(run)[-1]["learning_rate"]) for run in (resumed, unbroken)] == [0.0, 0.0]
     # Checkpoints stand at the first batch past each thousand, before the kill and after it.
-    thousands = [step // 1000 for step in saved_steps(resumed.run_dir) if step < total - 1000]
+    thousands = [step // 1000 for step in saved_steps(resumed.run_dir) if step < COMPARED_STEPS]
     assert thousands == list(range(thousands[0], thousands[-1] + 1))
+
+
+def rows(run: TrainingRun) -> list[dict[str, str]]:
+    """The rows of metrics.csv that follow an update of their process."""
+    with (run.run_dir / "metrics.csv").open(newline="") as file:
+        return [row for row in csv.DictReader(file) if row["learning_rate"]]
+
+
+def assert_follows_its_schedules(run: TrainingRun) -> None:
+    """Every row, before a kill and after it, has the learning rate and epsilon that its env_steps say."""
+    steps = [int(row["env_steps"]) for row in rows(run)]
+    assert steps == sorted(steps)
+    for step, row in zip(steps, rows(run), strict=True):
+        # The rate of an update is the one of the step before its batch.
+        before = [max(0, step - LONGEST_BATCH), step - 64]
+        highest, lowest = (schedules.learning_rate(LEARNING_RATE, LEARNING_RATE_DECAY, at) for at in before)
+        assert lowest * 0.99999 <= float(row["learning_rate"]) <= highest * 1.00001
+        # What is trained was played up to a capacity, and a publication, before.
+        if step > EPSILON_DECAY + 1_000:
+            assert float(row["epsilon"]) in exploration.FINAL_EPSILONS
 
 
 @pytest.mark.timeout(300)
