@@ -72,7 +72,7 @@ def spaces(game: Game) -> Spaces:
     if game.rom is not None:
         with closing(AtariVectorEnv(game.rom, num_envs=1)) as atari:
             return Spaces((FRAME_PIXELS, FRAME_PIXELS), "|u1", len(atari.ale.get_action_set()))
-    environment = gymnasium.make(game.name)
+    environment = _make(game)
     observation, action = environment.observation_space, environment.action_space
     environment.close()
     box, discrete = gymnasium.spaces.Box, gymnasium.spaces.Discrete
@@ -101,9 +101,7 @@ def make_vector(run: RunSpecification, count: int | None = None) -> VectorEnviro
     game = find_game(run.game)
     count = count or run.environments_per_actor
     if game.rom is None:
-        return SyncVectorEnv(
-            [lambda: gymnasium.make(game.name)] * count, autoreset_mode=AutoresetMode.NEXT_STEP, copy=True
-        )
+        return SyncVectorEnv([lambda: _make(game)] * count, autoreset_mode=AutoresetMode.NEXT_STEP, copy=True)
     return AtariVectorEnv(
         game.rom,
         num_envs=count,
@@ -127,6 +125,17 @@ def stacked(observations: NDArray[Any], run: RunSpecification) -> NDArray[Any]:
     """Observations as states [N, S, *frame_shape] in the run's dtype; environments without a stack have S = 1."""
     shape = (len(observations), *run.state_shape)
     return observations.reshape(shape).astype(run.frame_dtype, copy=False)
+
+
+def _make(game: Game) -> gymnasium.Env[Any, Any]:
+    """One environment of gymnasium's; raises UserError if it cannot be made here."""
+    try:
+        return gymnasium.make(game.name)
+    except Exception as error:  # an environment may be anybody's code: what it lacks, it says in any way
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"--game {game.name}: cannot be made here: {reason}; install what it needs, or choose another game"
+        ) from error
 
 
 def _squeeze(name: str) -> str:

@@ -5,7 +5,14 @@ One class a service; the constructor registers all of them, so a scrape shows ea
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+import threading
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, disable_created_metrics
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.registry import Collector
 
 from headrace_proto import SCHEMA_VERSION, __version__
 
@@ -37,6 +44,32 @@ def _build_info(registry: CollectorRegistry, service: str) -> None:
     Gauge(
         "headrace_build_info", "Release of this service.", ["service", "version", "schema"], registry=registry
     ).labels(service, __version__, str(SCHEMA_VERSION)).set(1)
+
+
+class CountedHistogram(Collector):
+    """A histogram that takes a value many times at once, which prometheus_client's cannot."""
+
+    def __init__(self, name: str, text: str, buckets: Sequence[float], registry: CollectorRegistry) -> None:
+        self._name, self._text = name, text
+        self._bounds = [float(bound) for bound in buckets]
+        self._counts = [0] * (len(buckets) + 1)
+        self._sum = 0.0
+        self._lock = threading.Lock()
+        registry.register(self)
+
+    def observe(self, value: float, times: int) -> None:
+        """Count `value`, `times` over."""
+        with self._lock:
+            self._counts[bisect_left(self._bounds, value)] += times
+            self._sum += value * times
+
+    def collect(self) -> Iterator[Metric]:
+        """The histogram as it is now, for prometheus_client."""
+        with self._lock:
+            total, counts = self._sum, list(accumulate(self._counts))
+        bounds = [*map(str, self._bounds), "+Inf"]
+        buckets = list(zip(bounds, counts, strict=True))
+        yield HistogramMetricFamily(self._name, self._text, buckets=buckets, sum_value=total)
 
 
 class ActorMetrics:
@@ -156,10 +189,11 @@ class LearnerMetrics:
             return Counter(f"headrace_learner_{name}", text, registry=registry)
 
         self.updates = counter("updates_total", "Optimizer steps of this process.")
+        self.run_updates = gauge("run_updates", "Optimizer steps of the run, earlier processes of it included.")
         self.transitions = counter("transitions_total", "Transitions trained by this process.")
         self.env_steps = gauge("env_steps", "Transitions trained by the run, earlier processes of it included.")
         self.target_env_steps = gauge("target_env_steps", "Transitions after which the run ends.")
-        self.policy_lag = Histogram(
+        self.policy_lag = CountedHistogram(
             "headrace_learner_policy_lag_updates",
             "Updates between the weights that chose an action and the update that trains it, per transition.",
             buckets=LAG_BUCKETS,

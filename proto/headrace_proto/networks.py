@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from headrace_proto.errors import UserError
 from headrace_proto.specification import NetworkName, RunSpecification
 
+SMALLEST_FRAME = 36
+"""Pixels a side of the smallest frame that leaves something after the convolutions."""
+
 
 class PixelNetwork(nn.Module):
     """A convolutional trunk and one hidden layer over stacked frames.
@@ -71,14 +74,19 @@ def dqn_2015(stack: int, frame: tuple[int, int], actions: int) -> PixelNetwork:
     return PixelNetwork(convolutions, 512, stack, frame, actions)
 
 
+def takes_pixels(frame_shape: tuple[int, ...]) -> bool:
+    """Whether the convolutional networks can take frames of a shape."""
+    return len(frame_shape) == 2 and min(frame_shape) >= SMALLEST_FRAME
+
+
 def build(name: NetworkName, state_shape: tuple[int, ...], actions: int) -> nn.Module:
     """The network called `name` for states of a shape, e.g. (4, 84, 84); raises UserError if they do not fit."""
     if name == "mlp":
         return VectorNetwork(int(torch.Size(state_shape).numel()), actions)
-    if len(state_shape) != 3 or min(state_shape[1:]) < 36:
+    if not takes_pixels(state_shape[1:]):
         raise UserError(
-            f"--network {name}: needs frames of at least 36x36 pixels, the game's states have shape {state_shape}; "
-            "allowed here: mlp"
+            f"--network {name}: needs frames of at least {SMALLEST_FRAME}x{SMALLEST_FRAME} pixels, the game's states "
+            f"have shape {state_shape}; allowed here: mlp"
         )
     stack, height, width = state_shape
     builder = dqn_2013 if name == "dqn-2013" else dqn_2015

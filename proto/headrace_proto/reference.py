@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from headrace_proto import settings
 from headrace_proto.metrics import ActorMetrics, GateMetrics, LearnerMetrics
-from headrace_proto.settings import flag_name, variable_name
+from headrace_proto.names import flag_name, variable_name
 
 SERVICES: tuple[tuple[str, type[settings.Settings]], ...] = (
     ("train", settings.TrainSettings),
@@ -35,6 +35,8 @@ def settings_page() -> str:
         "Every setting has one name: the flag, and the same as an environment variable. Flags win over the",
         "environment, the environment over the preset that is asked for, that over a resumed checkpoint's settings,",
         "those over the defaults. A variable with the prefix `HEADRACE_` that names no setting is an error.",
+        "A checkpoint keeps the steps over which learning rate and epsilon fall, also where they came from `--steps`:",
+        "resuming with another `--steps` changes neither schedule.",
         "*Taken by*: train, evaluate and play are commands of `headrace`; gate, learner and actor are the services.",
         "",
         "| flag | variable | default | allowed | what | taken by |",

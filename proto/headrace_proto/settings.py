@@ -16,10 +16,9 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from headrace_proto.errors import UserError
+from headrace_proto.names import ENVIRONMENT_PREFIX, flag_name, variable_name
 from headrace_proto.presets import PRESETS, PresetName
 from headrace_proto.specification import ExplorationKind, NetworkName
-
-ENVIRONMENT_PREFIX = "HEADRACE_"
 
 AlgorithmName = Literal["nstep-q", "one-step-q"]
 OptimizerName = Literal["adam", "rmsprop", "rmsprop-keras"]
@@ -108,7 +107,7 @@ class RunSettings(Settings):
     target_update_every: int = Field(8_000, ge=1, description="Steps between copies to the target network.")
     publish_every: int = Field(256, ge=1, description="Steps between publications of weights.")
 
-    network: NetworkName | None = Field(None, description="Default: dqn-2015 for frames, mlp for vectors.")
+    network: NetworkName | None = Field(None, description="Default: dqn-2015 for frames of at least 36x36, else mlp.")
     frame_stack: int | None = Field(None, ge=1, le=16, description="Frames of a state; default: 4 for Atari, else 1.")
     environments_per_actor: int = Field(8, ge=1, le=1024, description="Environments that an actor plays at once.")
     rollout_length: int | None = Field(None, ge=1, le=1024, description="Transitions of a rollout; default: n-step.")
@@ -169,7 +168,12 @@ class ComputeSettings(Settings):
     """Where the learner computes."""
 
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a CUDA device if there is one.")
-    learner_threads: int = Field(1, ge=1, le=1024, description="Compute threads of the learner.")
+    learner_threads: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="Compute threads of the learner; default: 1, and in train the cores that actors leave, at most 8.",
+    )
 
 
 class LearnerSettings(ServiceSettings, RunSettings, CheckpointSettings, ComputeSettings):
@@ -212,7 +216,7 @@ class EvaluateSettings(CheckpointChoice):
     episodes: int = Field(30, ge=1, description="Games to play.")
     json_output: bool = Field(False, alias="json", description="Print one JSON object.")
 
-    model_config = SettingsConfigDict(populate_by_name=True)
+    model_config = SettingsConfigDict(env_prefix_target="all")  # HEADRACE_JSON, and not JSON
 
 
 class PlaySettings(CheckpointChoice):
@@ -234,10 +238,15 @@ _ALL_SETTINGS: tuple[type[Settings], ...] = (
 )
 
 
+def shown_names(settings: type[Settings]) -> list[str]:
+    """Names of settings as flags and variables have them."""
+    return [field.alias or name for name, field in settings.model_fields.items()]
+
+
 class Known:
     """All names of settings, for telling a misspelt environment variable from another service's."""
 
-    names: ClassVar[frozenset[str]] = frozenset(name for settings in _ALL_SETTINGS for name in settings.model_fields)
+    names: ClassVar[frozenset[str]] = frozenset(name for settings in _ALL_SETTINGS for name in shown_names(settings))
 
 
 def parse(
@@ -269,16 +278,6 @@ def check_environment(environment: Mapping[str, str]) -> None:
             raise UserError(f"{variable}={environment[variable]}: no such setting; {hint}")
 
 
-def variable_name(name: str) -> str:
-    """Environment variable of a setting: n_step is HEADRACE_N_STEP."""
-    return ENVIRONMENT_PREFIX + name.upper()
-
-
-def flag_name(name: str) -> str:
-    """Flag of a setting: n_step is --n-step."""
-    return "--" + name.replace("_", "-")
-
-
 def describe(error: ValidationError) -> str:
     """One line for the first error: the setting, its value, what is allowed."""
     first = error.errors(include_url=False)[0]
@@ -295,6 +294,6 @@ def _unknown_flag(settings: type[Settings], message: str) -> str:
     if not message.startswith(prefix):
         return message
     argument = message.removeprefix(prefix).split()[0]
-    flags = [flag_name(name) for name in settings.model_fields]
+    flags = [flag_name(name) for name in shown_names(settings)]
     near = difflib.get_close_matches(argument.partition("=")[0], flags, n=1)
     return f"{argument}: no such setting; " + (f"did you mean {near[0]}?" if near else "see --help for the names")

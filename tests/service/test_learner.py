@@ -17,7 +17,7 @@ from waiting import wait_until
 
 from headrace_learner import start
 from headrace_learner.training import choose_device
-from headrace_proto import logs, settings, weights
+from headrace_proto import logs, names, settings, weights
 from headrace_proto.errors import UserError
 from headrace_proto.lifecycle import StopSignal
 from headrace_proto.messages import WEIGHTS_TOPIC
@@ -43,7 +43,7 @@ class LearnerThread:
 
     def _run(self, chosen: dict[str, object]) -> None:
         try:
-            arguments = [f"{settings.flag_name(name)}={value}" for name, value in chosen.items()]
+            arguments = [f"{names.flag_name(name)}={value}" for name, value in chosen.items()]
             parsed = settings.parse(LearnerSettings, arguments, "headrace-learner")
             log = logs.configure("learner", "error")
             checkpoint = start.find_checkpoint(parsed, log)

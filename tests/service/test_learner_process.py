@@ -19,8 +19,8 @@ from waiting import wait_until
 
 from headrace_learner import checkpoint_store
 from headrace_learner.checkpoints import CheckpointState
-from headrace_proto.errors import EXIT_NON_FINITE, EXIT_USER_ERROR
-from headrace_proto.settings import variable_name
+from headrace_proto.errors import EXIT_NON_FINITE, EXIT_STOPPED, EXIT_USER_ERROR
+from headrace_proto.names import variable_name
 
 
 class LearnerProcess:
@@ -98,13 +98,15 @@ def test_a_loss_that_is_not_finite_stops_it_with_status_3_and_the_last_checkpoin
     assert str(checkpoint_store.folder_of(learner.run_dir, newest.env_steps)) in learner.errors
 
 
-def test_on_sigterm_it_saves_and_exits_0(gate: SmallGate, learner: LearnerProcess) -> None:
+def test_on_sigterm_it_saves_and_exits_with_a_status_that_says_that_it_was_stopped(
+    gate: SmallGate, learner: LearnerProcess
+) -> None:
     learner.start()
     gate.greet()
     gate.wait_for_trained(
         gate.send([a_rollout(RUN, 5, terminated=True, episode_return=21.0, episode_length=30), a_rollout(RUN, 3)])
     )
-    assert learner.end(signal.SIGTERM) == 0
+    assert learner.end(signal.SIGTERM) == EXIT_STOPPED
     state = learner.newest()
     assert (state.env_steps, state.updates, state.episodes, state.finished) == (8, 1, 1, False)
     assert state.recent_returns == [21.0]
@@ -117,7 +119,7 @@ def test_on_sigterm_it_saves_and_exits_0(gate: SmallGate, learner: LearnerProces
     assert "torch" in settings["versions"]
 
 
-def test_sigterm_before_any_gate_exits_0_having_said_what_it_waits_for(
+def test_sigterm_before_any_gate_ends_it_having_said_what_it_waits_for(
     gate: SmallGate, learner: LearnerProcess
 ) -> None:
     learner.start()
@@ -126,7 +128,7 @@ def test_sigterm_before_any_gate_exits_0_having_said_what_it_waits_for(
     with pytest.raises(urllib.error.HTTPError, match="503") as refusal:
         learner.page("/readyz")
     refusal.value.close()
-    assert learner.end(signal.SIGTERM) == 0
+    assert learner.end(signal.SIGTERM) == EXIT_STOPPED
 
 
 def test_killed_and_resumed_it_goes_on_with_its_counters_and_the_gates_version(
@@ -139,13 +141,16 @@ def test_killed_and_resumed_it_goes_on_with_its_counters_and_the_gates_version(
     killed = gate.wait_for_trained(number)
     learner.end(signal.SIGKILL)
     assert killed.env_steps == 24
+    half_saved = learner.run_dir / "checkpoints" / ".step-000000024.partial"
+    half_saved.mkdir()
     learner.start(save_every=16, resume="auto")
     progress = gate.greet(learner=killed.learner, generation=2, version=killed.version)
     assert (progress.env_steps, progress.version, progress.trained) == (16, 3, 0)
     progress = gate.wait_for_trained(gate.send(two_rollouts(9), generation=2))
     assert (progress.env_steps, progress.version) == (24, 4)
-    assert learner.end(signal.SIGTERM) == 0
+    assert learner.end(signal.SIGTERM) == EXIT_STOPPED
     assert (learner.newest().env_steps, learner.newest().updates) == (24, 3)
+    assert not half_saved.exists()
 
 
 def test_at_its_last_step_it_saves_says_so_and_exits_0(gate: SmallGate, learner: LearnerProcess) -> None:

@@ -20,7 +20,7 @@ from headrace_learner.saving import Saver
 from headrace_learner.training import Learner
 from headrace_proto.errors import NonFiniteError, UserError
 from headrace_proto.metrics import LearnerMetrics
-from headrace_proto.settings import LearnerSettings
+from headrace_proto.settings import LearnerSettings, TrainSettings, parse
 
 RUN = a_run()
 
@@ -43,9 +43,10 @@ def a_state(env_steps: int = 0, returns: list[float] | None = None, **changes: A
     return CheckpointState(**{**fields, **changes})
 
 
-def a_checkpoint(run_dir: Path, env_steps: int, returns: list[float] | None = None) -> Path:
+def a_checkpoint(run_dir: Path, env_steps: int, returns: list[float] | None = None, save_every: int = 100) -> Path:
     folder = checkpoint_store.folder_of(run_dir, env_steps)
-    return checkpoints.write(folder, a_state(env_steps, returns), {"online/x": torch.tensor([float(env_steps)])}).path
+    state = a_state(env_steps, returns, settings={"save_every": save_every})
+    return checkpoints.write(folder, state, {"online/x": torch.tensor([float(env_steps)])}).path
 
 
 class Warnings(list[str]):
@@ -57,8 +58,8 @@ def steps(run_dir: Path) -> list[int]:
     return list(checkpoint_store.folders(run_dir))
 
 
-def resolved(run_dir: Path, choice: str, save_every: int = 100) -> int | None:
-    checkpoint = checkpoint_store.resolve(run_dir, choice, save_every, Warnings())
+def resolved(run_dir: Path, choice: str) -> int | None:
+    checkpoint = checkpoint_store.resolve(run_dir, choice, Warnings())
     return checkpoint.state.env_steps if checkpoint else None
 
 
@@ -110,13 +111,13 @@ def test_a_damaged_checkpoint_is_noticed_and_the_one_before_it_taken_saying_so(t
     a_checkpoint(tmp_path, 100)
     damage(a_checkpoint(tmp_path, 200))
     warnings = Warnings()
-    checkpoint = checkpoint_store.resolve(tmp_path, "latest", 100, warnings)
+    checkpoint = checkpoint_store.resolve(tmp_path, "latest", warnings)
     assert checkpoint is not None
     assert checkpoint.state.env_steps == 100
     assert len(warnings) == 1
     assert "step-000000200" in warnings[0]
     with pytest.raises(UserError, match="step-000000200"):
-        checkpoint_store.resolve(tmp_path, "200", 100, warnings)
+        checkpoint_store.resolve(tmp_path, "200", warnings)
 
 
 def test_an_interrupted_write_leaves_the_old_checkpoints_and_nothing_that_looks_like_a_new_one(
@@ -144,6 +145,16 @@ def test_what_a_killed_writer_left_is_no_checkpoint_and_is_written_over(tmp_path
     assert not left.exists()
 
 
+def test_what_killed_writers_left_is_removed_and_whole_checkpoints_stay(tmp_path: Path) -> None:
+    a_checkpoint(tmp_path, 100)
+    left = tmp_path / "checkpoints" / ".step-000000200.partial"
+    left.mkdir()
+    (left / MODEL_FILE).write_bytes(b"half")
+    checkpoint_store.remove_partial(tmp_path)
+    assert not left.exists()
+    assert steps(tmp_path) == [100]
+
+
 def test_a_damaged_folder_of_the_same_step_is_replaced(tmp_path: Path) -> None:
     damage_by_cutting(a_checkpoint(tmp_path, 100))
     a_checkpoint(tmp_path, 100)
@@ -163,15 +174,21 @@ def test_latest_auto_paths_and_steps_are_understood(tmp_path: Path) -> None:
 
 def test_a_step_number_means_the_first_checkpoint_at_or_past_it_as_batches_are_whole_d9(tmp_path: Path) -> None:
     for step in (1_000_013, 1_250_020, 1_500_001):
-        a_checkpoint(tmp_path, step)
-    assert resolved(tmp_path, "1250000", save_every=250_000) == 1_250_020
+        a_checkpoint(tmp_path, step, save_every=250_000)
+    assert resolved(tmp_path, "1250000") == 1_250_020
 
 
-def test_a_step_without_a_checkpoint_is_a_mistake_that_lists_those_there_are(tmp_path: Path) -> None:
+@pytest.mark.parametrize("step", ["300", "1000"])
+def test_a_step_without_a_checkpoint_is_a_mistake_that_lists_those_there_are(tmp_path: Path, step: str) -> None:
     a_checkpoint(tmp_path, 100)
     a_checkpoint(tmp_path, 900)
     with pytest.raises(UserError, match=r"there are: 100, 900"):
-        resolved(tmp_path, "300", save_every=100)
+        resolved(tmp_path, step)
+
+
+def test_how_far_past_a_step_a_checkpoint_may_lie_is_the_runs_own_save_every(tmp_path: Path) -> None:
+    a_checkpoint(tmp_path, 1_000_000, save_every=1_000_000)
+    assert resolved(tmp_path, "200000") == 1_000_000
 
 
 def test_latest_of_nothing_is_a_mistake_and_auto_of_nothing_starts_anew(tmp_path: Path) -> None:
@@ -261,6 +278,18 @@ def test_training_on_from_a_checkpoint_is_bit_for_bit_training_straight_through_
     for name, value in expected.items():
         if name != "random/torch":
             assert torch.equal(actual[name], value), name
+
+
+@pytest.mark.parametrize("chosen", [[], ["--learning-rate-decay-steps", "50", "--epsilon-decay-steps", "7"]])
+def test_other_steps_change_no_schedule_of_a_resumed_run_but_a_flag_does(tmp_path: Path, chosen: list[str]) -> None:
+    learner = a_learner(steps=60)
+    a_saver(learner, tmp_path).save_first(learner)
+    checkpoint = checkpoint_store.latest(tmp_path, Warnings())
+    assert checkpoint is not None
+    settings = parse(TrainSettings, ["--steps", "600", *chosen], "headrace train", checkpoint.state.run_settings())
+    assert settings.steps == 600
+    schedules = (settings.decay_steps_of_learning_rate, settings.decay_steps_of_epsilon)
+    assert schedules == ((50, 7) if chosen else (60, 6))
 
 
 def test_pixels_resume_bit_for_bit_with_fused_adam_and_channels_last(tmp_path: Path) -> None:

@@ -87,6 +87,22 @@ class TestDefaults:
     def test_one_core_is_the_learners_and_there_are_two_actors_at_least(self) -> None:
         assert [cores.default_actors(count) for count in (1, 2, 3, 8)] == [2, 2, 2, 7]
 
+    def test_the_learner_computes_on_the_cores_that_actors_leave_eight_at_most(self) -> None:
+        threads = [cores.default_learner_threads(count, actors) for count, actors in ((2, 2), (8, 7), (8, 3), (64, 4))]
+        assert threads == [1, 1, 5, 8]
+
+    @pytest.mark.parametrize(
+        ("arguments", "expected"),
+        [([], (1, 7)), (["--actors", "2"], (6, 2)), (["--learner-threads", "3"], (3, 7))],
+    )
+    def test_a_machine_of_eight_cores_gives_actors_and_threads_where_nobody_chose_them(
+        self, arguments: list[str], expected: tuple[int, int], tmp_path: Path
+    ) -> None:
+        settings, actors = train.fit_to_cores(_settings(*arguments), 8)
+        assert (settings.learner_threads, actors) == expected
+        learner = _processes(settings, tmp_path)["learner"].environment
+        assert learner["HEADRACE_LEARNER_THREADS"] == learner["OMP_NUM_THREADS"] == str(expected[0])
+
     @pytest.mark.parametrize(("limit", "expected"), [("150000 100000", 2), ("50000 100000", 1), ("900000 100000", 4)])
     def test_a_containers_limit_counts(
         self, limit: str, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
+import gymnasium
+import numpy as np
 import pytest
 
+from headrace_learner import run
 from headrace_proto import environments
 from headrace_proto.environments import Game, Spaces
 from headrace_proto.errors import UserError
+from headrace_proto.settings import RunSettings
+
+
+class Grid(gymnasium.Env[Any, Any]):
+    """A game whose observation is a small picture."""
+
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self, **size: int) -> None:
+        self.observation_space = gymnasium.spaces.Box(0, 1, (size["height"], size["width"]), np.float32)
+
+
+@pytest.fixture
+def grids() -> Iterator[None]:
+    names = {"Small-v0": (4, 2), "Narrow-v0": (84, 35), "Large-v0": (36, 36)}
+    for name, (height, width) in names.items():
+        gymnasium.register(name, Grid, kwargs={"height": height, "width": width})
+    yield
+    for name in names:
+        del gymnasium.registry[name]
 
 
 @pytest.mark.parametrize(
@@ -52,3 +78,16 @@ def test_spaces_of_frames_and_vectors() -> None:
 def test_a_game_with_continuous_actions_is_refused_saying_what_is_allowed() -> None:
     with pytest.raises(UserError, match="allowed: a Box observation and a Discrete action space"):
         environments.spaces(environments.find_game("Pendulum-v1"))
+
+
+@pytest.mark.parametrize("name", ["LunarLander-v3", "Ant-v5", "GymV21Environment-v0", "phys2d/CartPole-v1"])
+def test_a_game_whose_package_is_not_installed_is_refused_in_one_line_with_what_it_lacks(name: str) -> None:
+    with pytest.raises(UserError, match=f"--game {name}: cannot be made here: .*; install what it needs") as raised:
+        environments.spaces(environments.find_game(name))
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.usefixtures("grids")
+@pytest.mark.parametrize(("game", "network"), [("Small-v0", "mlp"), ("Narrow-v0", "mlp"), ("Large-v0", "dqn-2015")])
+def test_pictures_too_small_for_convolutions_get_the_network_for_vectors(game: str, network: str) -> None:
+    assert run.specify(RunSettings(game=game)).network == network

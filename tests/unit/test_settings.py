@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from typing import Literal, get_args, get_origin
+
 import pytest
 
 from headrace_local.ancestor_flags import translate
 from headrace_proto.errors import UserError
+from headrace_proto.names import flag_name, variable_name
 from headrace_proto.presets import PRESETS
+from headrace_proto.reference import SERVICES, settings_page
 from headrace_proto.settings import (
     EvaluateSettings,
     GateSettings,
@@ -15,9 +20,8 @@ from headrace_proto.settings import (
     RunSettings,
     Settings,
     TrainSettings,
-    flag_name,
     parse,
-    variable_name,
+    shown_names,
 )
 
 
@@ -113,6 +117,44 @@ class TestNames:
 
     def test_the_learner_knows_every_setting_of_a_run(self) -> None:
         assert set(RunSettings.model_fields) <= set(LearnerSettings.model_fields)
+
+
+DOCUMENTED = [
+    pytest.param(settings, name, id=f"{service}-{name}")
+    for service, settings in SERVICES
+    for name in shown_names(settings)
+]
+
+
+class TestVariables:
+    @pytest.mark.parametrize(("settings", "name"), DOCUMENTED)
+    def test_every_documented_variable_is_read(
+        self, settings: type[Settings], name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert f"`{variable_name(name)}`" in settings_page()
+        field = next(field for field in settings.model_fields if name in (field, settings.model_fields[field].alias))
+        default = getattr(parse(settings, [], "headrace"), field)
+        seen = {default}
+        for value in ("true", "7", "0.5", "x", *_choices(settings, field)):
+            monkeypatch.setenv(variable_name(name), value)
+            with suppress(UserError):
+                seen.add(getattr(parse(settings, [], "headrace"), field))
+        assert seen != {default}, "no value of the variable changed the setting"
+
+    @pytest.mark.parametrize("variable", ["JSON", "json"])
+    def test_a_variable_without_the_prefix_is_nobodys(self, variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(variable, "true")
+        assert parse(EvaluateSettings, [], "headrace evaluate").json_output is False
+
+    def test_a_flag_is_not_also_called_by_its_name_in_the_code(self) -> None:
+        with pytest.raises(UserError, match="--json-output: no such setting; did you mean --json"):
+            parse(EvaluateSettings, ["--json-output"], "headrace evaluate")
+
+
+def _choices(settings: type[Settings], field: str) -> list[str]:
+    annotation = settings.model_fields[field].annotation
+    parts = (annotation, *get_args(annotation))
+    return [choice for part in parts if get_origin(part) is Literal for choice in get_args(part)]
 
 
 class TestAncestorFlags:

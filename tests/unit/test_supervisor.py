@@ -24,6 +24,7 @@ from headrace_local.restarts import Abort, Finish, Restart, RestartPolicy
 from headrace_local.scrape import Snapshot
 from headrace_local.supervisor import Outcome, Supervisor
 from headrace_local.targets import TargetsFile
+from headrace_proto.errors import EXIT_STOPPED
 
 SLEEP = "import time; time.sleep(600)"
 READY_THEN_SLEEP = "print('ready', flush=True); import time; time.sleep(600)"
@@ -61,6 +62,10 @@ class TestRestartPolicy:
 
     def test_a_learner_that_ends_well_has_finished_the_run(self) -> None:
         assert RestartPolicy("learner").after_exit(0, 0.0, 1.0) == Finish()
+
+    def test_a_learner_that_a_signal_stopped_starts_again_however_often_without_being_a_crash(self) -> None:
+        policy = RestartPolicy("learner")
+        assert {policy.after_exit(EXIT_STOPPED, at, at) for at in range(10)} == {Restart(2.0)}
 
     def test_an_actor_that_leaves_starts_again_however_often_without_being_a_crash(self) -> None:
         policy = RestartPolicy("actor")
@@ -160,6 +165,14 @@ class TestSupervisor:
         assert (died["process"], died["status"], died["log"]) == ("actor-0", -9, ["last words"])
         assert [event["process"] for event in run.display.of("restarted")] == ["actor-0"]
 
+    def test_a_learner_that_somebody_stopped_starts_again_and_the_run_goes_on(self, run: Run) -> None:
+        run.add("learner", "learner", "import os, sys; sys.exit(0 if 'AGAIN' in os.environ else 4)")
+
+        assert run.supervise() == Outcome("finished")
+        (left,) = run.display.of("left")
+        assert (left["process"], left["status"], left["log"]) == ("learner", EXIT_STOPPED, [])
+        assert [event["process"] for event in run.display.of("restarted")] == ["learner"]
+
     def test_a_persons_mistake_in_a_process_ends_the_run_with_its_line_and_status(self, run: Run) -> None:
         run.add("gate", "gate", SLEEP)
         run.add("learner", "learner", "import sys; print('error: --game Brekout: no such game'); sys.exit(2)")
@@ -192,7 +205,7 @@ class TestSupervisor:
             import os, pathlib, signal, sys, time
             def save(*_):
                 pathlib.Path(os.environ["SAVED"]).write_text("checkpoint")
-                sys.exit(0)
+                sys.exit(4)
             signal.signal(signal.SIGTERM, save)
             print("ready", flush=True)
             time.sleep(600)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import socket
 import sys
+import threading
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from rich.console import Console
 
@@ -31,6 +35,21 @@ def test_reads_what_learner_and_gate_serve() -> None:
 def test_a_process_that_is_away_has_no_metrics() -> None:
     assert fetch_metrics(None) == {}
     assert fetch_metrics("127.0.0.1:1") == {}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"what?\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\ncut short", b"HTTP/1.1 200 OK\r\n\r\n<html> {"],
+    ids=["no HTTP", "cut short", "no metrics"],
+)
+def test_a_process_that_answers_nonsense_has_no_metrics(answer: bytes) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        thread = threading.Thread(target=_answer_twice, args=[server, answer])
+        thread.start()
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        assert fetch_metrics(address) == {}
+        assert fetch_waiting_for(address) == ""
+        thread.join()
 
 
 def test_every_metric_that_it_shows_is_one_that_is_exported() -> None:
@@ -77,6 +96,14 @@ def test_the_panel_shows_every_quantity() -> None:
         assert part in text
     for part in ("mean 3.2, max 9, bound 37", "0.0123", "7,812", "a batch", "4"):
         assert part in text
+
+
+def _answer_twice(server: socket.socket, answer: bytes) -> None:
+    for _ in range(2):
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(4096)
+            connection.sendall(answer)
 
 
 def _rendered(run: Snapshot) -> str:

@@ -22,3 +22,8 @@ def usable_cores(cgroup_limit: Path = _CGROUP_LIMIT) -> int:
 def default_actors(cores: int) -> int:
     """One core is the learner's and each other an actor's; two actors at least, so that one can be lost."""
     return max(2, cores - 1)
+
+
+def default_learner_threads(cores: int, actors: int) -> int:
+    """The cores that the actors leave; eight at most, since the networks are too small for more."""
+    return min(8, max(1, cores - actors))

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from headrace_local.processes import ProcessSpecification, Role
+from headrace_proto.names import variable_name
 from headrace_proto.settings import (
     ActorSettings,
     GateSettings,
     LearnerSettings,
     Settings,
     TrainSettings,
-    variable_name,
 )
 
 LONGEST_IPC_PATH = 107
@@ -84,7 +84,7 @@ def specifications(
             log=run_dir / "logs" / f"{name}.log",
             address_file=address_file,
             environment={
-                "OMP_NUM_THREADS": str(settings.learner_threads if role == "learner" else 1),
+                "OMP_NUM_THREADS": str((settings.learner_threads or 1) if role == "learner" else 1),
                 "PYTHONUNBUFFERED": "1",
                 **environment(kind, {**common, **values}),
             },

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from headrace_local.processes import Role
-from headrace_proto.errors import EXIT_NON_FINITE, EXIT_USER_ERROR
+from headrace_proto.errors import EXIT_NON_FINITE, EXIT_STOPPED, EXIT_USER_ERROR
 
 FIRST_BACK_OFF_SECONDS = 0.5
 LONGEST_BACK_OFF_SECONDS = 10.0
@@ -17,7 +17,10 @@ CRASH_LOOP_DEATHS = 5
 CRASH_LOOP_SECONDS = 60.0
 
 PAUSE_AFTER_LEAVING_SECONDS = 2.0
-"""Before a gate or actor that ended of itself starts again: at the end of a run they end just before the learner."""
+"""Before one that left in good order starts again: at a run's end gate and actors leave just before the learner."""
+
+LEFT = (0, EXIT_STOPPED)
+"""Exit statuses of a process that ended in good order, having saved what it had to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +53,10 @@ class RestartPolicy:
 
     def after_exit(self, status: int, started_at: float, now: float) -> Restart | Finish | Abort:
         """What follows from an exit status (negative for a signal) at time `now`."""
-        if status == 0:
-            return Finish() if self._role == "learner" else Restart(PAUSE_AFTER_LEAVING_SECONDS)
+        if status == 0 and self._role == "learner":
+            return Finish()
+        if status in LEFT:
+            return Restart(PAUSE_AFTER_LEAVING_SECONDS)
         if status in (EXIT_USER_ERROR, EXIT_NON_FINITE):
             return Abort(status)
         self._deaths.append(now)

@@ -49,7 +49,7 @@ def _find(settings: TrainSettings, choice: str) -> Resumption | None:
 def _at_path(settings: TrainSettings, path: Path) -> Resumption:
     if not path.exists():
         raise UserError(f"--resume {path}: no such checkpoint; allowed: latest, auto, a step number or a path")
-    checkpoint = checkpoint_store.resolve(path, str(path.absolute()), settings.save_every, _warn)
+    checkpoint = checkpoint_store.resolve(path, str(path.absolute()), _warn)
     assert checkpoint is not None, "only auto finds nothing"
     own = next((folder.parent for folder in checkpoint.path.parents if folder.name == CHECKPOINTS_FOLDER), None)
     named = own if settings.name is None else settings.runs.absolute() / settings.name
@@ -57,7 +57,7 @@ def _at_path(settings: TrainSettings, path: Path) -> Resumption:
 
 
 def _in_run(run_dir: Path, choice: str, settings: TrainSettings) -> Resumption | None:
-    checkpoint = checkpoint_store.resolve(run_dir, choice, settings.save_every, _warn)
+    checkpoint = checkpoint_store.resolve(run_dir, choice, _warn)
     return Resumption(run_dir, checkpoint) if checkpoint is not None else None
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import math
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections import deque
 from collections.abc import Callable
@@ -81,7 +81,7 @@ class Picture:
             policy_lag_max=_whole(learner, "headrace_learner_policy_lag_max_updates"),
             policy_lag_bound=_whole(learner, "headrace_learner_policy_lag_bound_updates"),
             loss=_known(learner, "headrace_learner_loss"),
-            updates=_whole(learner, "headrace_learner_updates_total"),
+            updates=_whole(learner, "headrace_learner_run_updates"),
             seconds_left=max(0, self._steps - self._env_steps) / rate if rate else None,
             actors=_whole(gate, "headrace_gate_actors"),
             waiting_for=waiting_for,
@@ -140,9 +140,11 @@ class Scraper:
 
 def fetch_metrics(address: str | None) -> Metrics:
     """Every sample without labels, by name; empty if the process does not answer."""
-    text = _get(address, "/metrics")
-    families = text_string_to_metric_families(text)
-    return {sample.name: sample.value for family in families for sample in family.samples if not sample.labels}
+    families = text_string_to_metric_families(_get(address, "/metrics"))
+    try:
+        return {sample.name: sample.value for family in families for sample in family.samples if not sample.labels}
+    except ValueError:  # another program has the port of a process that is gone
+        return {}
 
 
 def fetch_waiting_for(address: str | None) -> str:
@@ -156,7 +158,7 @@ def _get(address: str | None, path: str) -> str:
     try:
         with urllib.request.urlopen(f"http://{address}{path}", timeout=1.0) as answer:
             return str(answer.read().decode())
-    except (OSError, urllib.error.URLError, ValueError):
+    except (OSError, http.client.HTTPException, ValueError):
         return ""
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 from headrace_local.display import Display
 from headrace_local.interrupts import Interrupts
 from headrace_local.processes import ChildProcess, ProcessSpecification, describe_status
-from headrace_local.restarts import Abort, Finish, Restart, RestartPolicy
+from headrace_local.restarts import LEFT, Abort, Finish, Restart, RestartPolicy
 
 POLL_SECONDS = 0.1
 STOP_SECONDS = 30.0
@@ -109,12 +109,12 @@ class Supervisor:
         place.start_at = time.monotonic() + decision.after_seconds
         name = place.specification.name
         self._display.event(
-            "died" if status else "left",
+            "left" if status in LEFT else "died",
             f"{name} ended ({describe_status(status)}); it starts again in {decision.after_seconds:g} s",
             process=name,
             status=status,
             restart_seconds=decision.after_seconds,
-            log=child.last_lines() if status else [],
+            log=[] if status in LEFT else child.last_lines(),
         )
 
     def _stop(self, outcome: Outcome) -> Outcome:
@@ -127,7 +127,7 @@ class Supervisor:
         unsaved = [
             place.specification.name
             for place in self._places
-            if place.specification.role == "learner" and place.child is not None and place.child.status != 0
+            if place.specification.role == "learner" and place.child is not None and place.child.status not in LEFT
         ]
         if outcome.kind == "stopped" and unsaved:
             return Outcome("failed", 1, f"{unsaved[0]} was stopped before it could save; its last checkpoint stands")

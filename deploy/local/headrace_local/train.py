@@ -56,9 +56,16 @@ def check_capacity(settings: TrainSettings) -> None:
     )
 
 
+def fit_to_cores(settings: TrainSettings, usable_cores: int) -> tuple[TrainSettings, int]:
+    """The settings with the learner's threads, and the number of actors, where nobody chose them."""
+    actors = settings.actors or cores.default_actors(usable_cores)
+    threads = settings.learner_threads or cores.default_learner_threads(usable_cores, actors)
+    return settings.model_copy(update={"learner_threads": threads}), actors
+
+
 def _train(settings: TrainSettings, run_dir: Path, checkpoint: Path | None, frame_skip: int) -> int:
     interrupts = Interrupts().install()
-    actors = settings.actors or cores.default_actors(cores.usable_cores())
+    settings, actors = fit_to_cores(settings, cores.usable_cores())
     with ExitStack() as stack:
         folder = Path(stack.enter_context(launch.short_temporary_folder()))
         processes = launch.specifications(settings, actors, run_dir, folder, checkpoint)

@@ -33,12 +33,12 @@ def folders(run_dir: Path) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
-def resolve(run_dir: Path, choice: str, save_every: int, warn: Warn) -> Checkpoint | None:
+def resolve(run_dir: Path, choice: str, warn: Warn) -> Checkpoint | None:
     """The checkpoint that a choice means: latest, auto, a path, or a step number.
 
     latest is the newest one that is whole; for each newer one that is not, a warning says so. auto is latest, or None
-    where the run has none. A step number that has no checkpoint means the first one past it within `save_every`,
-    because batches are whole. Raises UserError for anything else, and says what there is.
+    where the run has none. A step number that has no checkpoint means the first one past it within that one's
+    `save_every`, because batches are whole. Raises UserError for anything else, and says what there is.
     """
     if choice in ("latest", "auto"):
         newest = latest(run_dir, warn)
@@ -46,14 +46,14 @@ def resolve(run_dir: Path, choice: str, save_every: int, warn: Warn) -> Checkpoi
             raise UserError(f"{run_dir} has no checkpoint to go on from; allowed: a run that has saved one")
         return newest
     if choice.isdecimal():
-        return _read(_folder_at(run_dir, int(choice), save_every))
+        return _at_step(run_dir, int(choice))
     path = Path(choice)
     if not path.exists():
         raise UserError(f"checkpoint {choice}: no such path; allowed: latest, auto, a path, or a step number")
     if path.is_file():
         path = path.parent
     if folders(path):
-        return resolve(path, "latest", save_every, warn)
+        return resolve(path, "latest", warn)
     return _read(path)
 
 
@@ -101,6 +101,12 @@ def set_aside_after(run_dir: Path, env_steps: int) -> list[Path]:
     return moved
 
 
+def remove_partial(run_dir: Path) -> None:
+    """Delete what a writer that was killed has left."""
+    for folder in (run_dir / CHECKPOINTS_FOLDER).glob(checkpoints.partial_name("step-*")):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _read(folder: Path) -> Checkpoint:
     try:
         return checkpoints.read(folder)
@@ -108,10 +114,13 @@ def _read(folder: Path) -> Checkpoint:
         raise UserError(f"cannot use the checkpoint {error}; choose another, or latest") from error
 
 
-def _folder_at(run_dir: Path, step: int, save_every: int) -> Path:
+def _at_step(run_dir: Path, step: int) -> Checkpoint:
     found = folders(run_dir)
-    near = [saved for saved in found if step <= saved < step + save_every]
-    if not near:
-        there = ", ".join(str(saved) for saved in found) or "none"
-        raise UserError(f"checkpoint {step}: {run_dir} has none within {save_every} steps past it; there are: {there}")
-    return found[near[0]]
+    for saved, folder in found.items():
+        if saved >= step:
+            checkpoint = _read(folder)
+            if saved < step + checkpoint.state.save_every:
+                return checkpoint
+            break
+    there = ", ".join(str(saved) for saved in found) or "none"
+    raise UserError(f"checkpoint {step}: {run_dir} has none within --save-every past it; there are: {there}")

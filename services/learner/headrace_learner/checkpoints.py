@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from headrace_proto.errors import HeadraceError, UserError
-from headrace_proto.settings import RunSettings
+from headrace_proto.settings import CheckpointSettings, RunSettings
 from headrace_proto.specification import RunSpecification
 
 if TYPE_CHECKING:
@@ -63,6 +63,11 @@ class CheckpointState(BaseModel):
     def return_mean(self) -> float | None:
         """Mean raw score of the last games, None before the first one ended."""
         return sum(self.recent_returns) / len(self.recent_returns) if self.recent_returns else None
+
+    @property
+    def save_every(self) -> int:
+        """Steps between the checkpoints of the run."""
+        return int(self.settings.get("save_every", CheckpointSettings.model_fields["save_every"].default))
 
     def run_settings(self) -> dict[str, Any]:
         """The settings that a resumed run takes over: all but those of the process that saved them."""
@@ -109,7 +114,7 @@ def write(folder: Path, state: CheckpointState, tensors: dict[str, Tensor]) -> C
 
     blob = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     state = state.model_copy(update={"model_sha256": hashlib.sha256(blob).hexdigest()})
-    partial = folder.with_name(f".{folder.name}.partial")
+    partial = folder.with_name(partial_name(folder.name))
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -124,6 +129,11 @@ def write(folder: Path, state: CheckpointState, tensors: dict[str, Tensor]) -> C
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return Checkpoint(folder, state)
+
+
+def partial_name(name: str) -> str:
+    """What a checkpoint's folder is called until it is whole."""
+    return f".{name}.partial"
 
 
 def require_same_game(state: CheckpointState, run: RunSpecification, action_names: list[str]) -> None:

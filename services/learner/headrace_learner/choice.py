@@ -16,7 +16,7 @@ from headrace_learner.checkpoints import Checkpoint
 from headrace_learner.training import load_network
 from headrace_proto import environments, networks
 from headrace_proto.errors import UserError
-from headrace_proto.settings import CheckpointChoice, CheckpointSettings
+from headrace_proto.settings import CheckpointChoice
 
 
 class EpsilonGreedyPolicy:
@@ -45,8 +45,7 @@ def choose(settings: CheckpointChoice) -> Checkpoint:
     choice = settings.checkpoint
     names_run = choice in ("latest", "auto") or choice.isdecimal()
     run_dir = _run_folder(settings) if names_run else settings.runs
-    save_every = int(CheckpointSettings.model_fields["save_every"].default)
-    checkpoint = checkpoint_store.resolve(run_dir, choice, save_every, lambda text: print(text, file=sys.stderr))
+    checkpoint = checkpoint_store.resolve(run_dir, choice, lambda text: print(text, file=sys.stderr))
     if checkpoint is None:
         raise UserError(f"--checkpoint {choice}: {run_dir} has no whole checkpoint")
     _require_game(settings, checkpoint)

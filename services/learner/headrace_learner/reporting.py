@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from headrace_learner.batches import Batch
 from headrace_learner.training import Counters, Update
 from headrace_learner.training_log import Row, TrainingLog
-from headrace_proto.logs import Logger
+from headrace_proto.logs import Logger, RateLimit
 from headrace_proto.metrics import LearnerMetrics
 
 ROW_SECONDS = 5.0
@@ -57,6 +58,8 @@ class Reporter:
         self._counters = counters
         self._frame_skip = frame_skip
         self._log = log
+        self._may_log = RateLimit()
+        self._lag_max = 0
         self._row_span, self._line_span = Span(counters.env_steps), Span(counters.env_steps)
         self._update: Update | None = None
         self._epsilon: float | None = None
@@ -73,18 +76,19 @@ class Reporter:
         metrics.updates.inc()
         metrics.transitions.inc(len(batch))
         metrics.episodes.inc(len(batch.episodes))
-        for lag, count in Counter(lags.tolist()).items():
-            for _ in range(count):
-                metrics.policy_lag.observe(lag)
-        metrics.policy_lag_max.set(max(metrics.policy_lag_max._value.get(), int(lags.max())))
+        for lag, times in zip(*np.unique(lags, return_counts=True), strict=True):
+            metrics.policy_lag.observe(int(lag), int(times))
+        self._lag_max = max(self._lag_max, int(lags.max()))
+        metrics.policy_lag_max.set(self._lag_max)
         metrics.loss.set(update.loss)
         metrics.q_value_mean.set(update.q_value_mean)
         metrics.gradient_norm.set(update.gradient_norm)
         metrics.learning_rate.set(update.learning_rate)
         metrics.epsilon.set(self._epsilon)
         metrics.update_seconds.observe(update.seconds)
-        for episode in batch.episodes:
-            self._curves.episode(episode.score, episode.length, self._counters.env_steps)
+        with self._whatever_the_disk_does():
+            for episode in batch.episodes:
+                self._curves.episode(episode.score, episode.length, self._counters.env_steps)
         self._show_counters()
 
     def tick(self) -> None:
@@ -99,10 +103,21 @@ class Reporter:
         """Write the last row and line."""
         self._write_row()
         self._write_line()
-        self._curves.close()
+        with self._whatever_the_disk_does():
+            self._curves.close()
+
+    @contextmanager
+    def _whatever_the_disk_does(self) -> Iterator[None]:
+        """Curves that cannot be written are logged, and training goes on."""
+        try:
+            yield
+        except OSError as error:
+            if self._may_log.allows("curves"):
+                self._log.error("curves_failed", error=str(error), action="training goes on")
 
     def _show_counters(self) -> None:
         self._metrics.env_steps.set(self._counters.env_steps)
+        self._metrics.run_updates.set(self._counters.updates)
         if self._counters.return_mean is not None:
             self._metrics.episode_return_mean.set(self._counters.return_mean)
 
@@ -127,7 +142,8 @@ class Reporter:
 
     def _write_row(self) -> None:
         if self._row_span.transitions:
-            self._curves.row(self._row(self._row_span))
+            with self._whatever_the_disk_does():
+                self._curves.row(self._row(self._row_span))
         self._row_span = Span(self._counters.env_steps)
 
     def _write_line(self) -> None:

@@ -18,7 +18,7 @@ def specify(settings: RunSettings) -> RunSpecification:
     stack = settings.frame_stack or (ATARI_FRAME_STACK if game.is_atari else 1)
     if stack > 1 and not game.is_atari:
         raise UserError(f"--frame-stack {stack}: {game.name} is not an Atari game; allowed here: 1")
-    default_network: NetworkName = "dqn-2015" if len(spaces.frame_shape) == 2 else "mlp"
+    default_network: NetworkName = "dqn-2015" if networks.takes_pixels(spaces.frame_shape) else "mlp"
     run = RunSpecification(
         game=game.name,
         seed=settings.seed,

@@ -88,9 +88,16 @@ class Saver:
             finished=counters.env_steps >= self._settings.steps,
             run=self._run,
             action_names=self._action_names,
-            settings=self._settings.model_dump(mode="json"),
+            settings=self._settings.model_dump(mode="json") | self._schedules(),
             versions=checkpoints.versions(),
         )
+
+    def _schedules(self) -> dict[str, int]:
+        """Steps of the schedules, resolved: a resumed run with another --steps goes on with the same ones."""
+        return {
+            "learning_rate_decay_steps": self._settings.decay_steps_of_learning_rate,
+            "epsilon_decay_steps": self._settings.decay_steps_of_epsilon,
+        }
 
 
 def restore(learner: Learner, checkpoint: Checkpoint) -> None:

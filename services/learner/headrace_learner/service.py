@@ -60,8 +60,8 @@ class Service:
         self._standing = Standing(env_steps=learner.counters.env_steps)
         self._last_arrival = time.monotonic()
 
-    def run(self) -> None:
-        """Train until the run's steps are done or a signal says stop, and save at the end of both."""
+    def run(self) -> bool:
+        """Train until the run's steps are done or a signal says stop, and save; returns whether they are done."""
         self._exchange.report(self._standing)
         while not self._stop.is_set and not self._is_finished:
             arrived = self._wait()
@@ -78,6 +78,7 @@ class Service:
         if self._is_finished:
             self._say_farewell()
         self._log.info("stopped", env_steps=self._learner.counters.env_steps, finished=self._is_finished)
+        return self._is_finished
 
     @property
     def _is_greeted(self) -> bool:

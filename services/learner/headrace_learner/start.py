@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import secrets
+import sys
 from collections.abc import Sequence
+from contextlib import closing
 
 import torch
 from prometheus_client import CollectorRegistry
@@ -18,7 +20,7 @@ from headrace_learner.service import Service
 from headrace_learner.training import Learner, choose_device
 from headrace_proto import environments, logs
 from headrace_proto import settings as settings_
-from headrace_proto.errors import UserError
+from headrace_proto.errors import EXIT_STOPPED, UserError
 from headrace_proto.lifecycle import StopSignal
 from headrace_proto.logs import Logger
 from headrace_proto.messages import SESSION_BYTES
@@ -30,29 +32,31 @@ PROGRAM = "headrace-learner"
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Train until done or stopped; raises UserError, NonFiniteError."""
+    """Train until done or stopped, which has an exit status of its own; raises UserError, NonFiniteError."""
     stop = StopSignal().install()
     settings = settings_.parse(LearnerSettings, arguments, PROGRAM)
     log = logs.configure("learner", settings.log_level)
     checkpoint = find_checkpoint(settings, log)
     if checkpoint is not None:
         settings = settings_.parse(LearnerSettings, arguments, PROGRAM, resumed=checkpoint.state.run_settings())
-    torch.set_num_threads(settings.learner_threads)
+    torch.set_num_threads(settings.learner_threads or 1)
     registry = CollectorRegistry()
     metrics, health = LearnerMetrics(registry), Health()
     telemetry = TelemetryServer(registry, health, settings.metrics_host, settings.metrics_port)
     telemetry.write_address(settings.metrics_address_file)
     try:
-        serve(settings, checkpoint, metrics, health, stop, log)
+        is_finished = serve(settings, checkpoint, metrics, health, stop, log)
     finally:
         telemetry.close()
+    if not is_finished:
+        sys.exit(EXIT_STOPPED)
 
 
 def find_checkpoint(settings: LearnerSettings, log: Logger) -> Checkpoint | None:
     """The checkpoint to go on from; raises UserError for a run that would write over another's."""
     if settings.resume is not None:
         return checkpoint_store.resolve(
-            settings.run_dir, settings.resume, settings.save_every, lambda text: log.warning("checkpoint", warning=text)
+            settings.run_dir, settings.resume, lambda text: log.warning("checkpoint", warning=text)
         )
     if checkpoint_store.folders(settings.run_dir):
         raise UserError(
@@ -69,13 +73,14 @@ def serve(
     health: Health,
     stop: StopSignal,
     log: Logger,
-) -> None:
-    """Train in the calling thread until done or stopped."""
+) -> bool:
+    """Train in the calling thread until done or stopped; returns whether the run's steps are done."""
     specification = run.specify(settings)
     action_names = environments.action_names(environments.find_game(settings.game))
     learner = Learner(settings, specification, choose_device(settings.device))
     saver = Saver(settings, specification, action_names, metrics, log)
     _write_settings(settings)
+    checkpoint_store.remove_partial(settings.run_dir)
     if checkpoint is not None:
         checkpoints.require_same_game(checkpoint.state, specification, action_names)
         saving.restore(learner, checkpoint)
@@ -87,12 +92,11 @@ def serve(
     exchange = Exchange(
         identity, specification, settings.weights_bind, settings.batches_address, metrics.refused_batches, log
     )
-    reporter = Reporter(metrics, settings.run_dir, learner.counters, specification.frame_skip, settings.steps, log)
-    try:
-        Service(settings, specification, learner, exchange, saver, reporter, metrics, health, stop, log).run()
-    finally:
-        exchange.close()
-        reporter.close()
+    with closing(exchange):
+        reporter = Reporter(metrics, settings.run_dir, learner.counters, specification.frame_skip, settings.steps, log)
+        with closing(reporter):
+            service = Service(settings, specification, learner, exchange, saver, reporter, metrics, health, stop, log)
+            return service.run()
 
 
 def _write_settings(settings: LearnerSettings) -> None:

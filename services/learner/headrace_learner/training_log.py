@@ -52,9 +52,10 @@ class TrainingLog:
     """Writes both; a resumed run goes on in the same files, and what lies past its step is dropped."""
 
     def __init__(self, run_dir: Path, env_steps: int) -> None:
+        """Open both; raises OSError, as every method may."""
         drop_rows_after(run_dir / METRICS_FILE, env_steps)
-        self._events = SummaryWriter(str(run_dir), purge_step=env_steps + 1 if env_steps else None)
         self._file = (run_dir / METRICS_FILE).open("a", newline="")
+        self._events = SummaryWriter(str(run_dir), purge_step=env_steps + 1 if env_steps else None)
         self._rows = csv.writer(self._file)
         if self._file.tell() == 0:
             self._rows.writerow(COLUMNS)
@@ -75,8 +76,10 @@ class TrainingLog:
 
     def close(self) -> None:
         """Write what is buffered."""
-        self._file.close()
-        self._events.close()
+        try:
+            self._file.close()
+        finally:
+            self._events.close()
 
 
 def drop_rows_after(path: Path, env_steps: int) -> None:

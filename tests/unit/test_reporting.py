@@ -1,0 +1,90 @@
+"""What a learner shows of its training: metrics, and curves that a failing disk stops no training for."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import structlog
+from made_up import a_batch, a_rollout, a_run
+from prometheus_client import CollectorRegistry
+
+from headrace_learner.reporting import Reporter
+from headrace_learner.training import Counters, Update
+from headrace_learner.training_log import METRICS_FILE
+from headrace_proto.metrics import LearnerMetrics
+
+RUN = a_run()
+UPDATE = Update(loss=0.5, q_value_mean=1.0, gradient_norm=2.0, learning_rate=0.1, seconds=0.01)
+
+
+class Reported:
+    """A reporter of a run that has made 100 updates before, and what Prometheus sees of it."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.registry = CollectorRegistry()
+        counters = Counters(env_steps=800, updates=100)
+        self.reporter = Reporter(
+            LearnerMetrics(self.registry), run_dir, counters, frame_skip=1, steps=1000, log=structlog.get_logger()
+        )
+
+    def train(self, *lags: int) -> None:
+        ended = a_rollout(RUN, len(lags), terminated=True, episode_return=7.0, episode_length=9)
+        self.reporter.trained(a_batch(RUN, [ended]), UPDATE, np.array(lags))
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(f"headrace_learner_{name}", labels)
+
+
+def test_policy_lag_counts_every_transition_and_its_maximum_stays(tmp_path: Path) -> None:
+    run = Reported(tmp_path)
+    run.train(0, 0, 3, 3, 3)
+    run.train(300, 7)
+    run.train(1)
+    run.reporter.close()
+    within = [
+        run.value("policy_lag_updates_bucket", le=bound) for bound in ("0.0", "1.0", "3.0", "6.0", "8.0", "256.0")
+    ]
+    assert within == [2, 3, 6, 6, 7, 7]
+    assert run.value("policy_lag_updates_bucket", le="+Inf") == run.value("policy_lag_updates_count") == 8
+    assert run.value("policy_lag_updates_sum") == 317
+    assert run.value("policy_lag_max_updates") == 300
+
+
+def test_updates_of_the_run_count_those_of_earlier_processes(tmp_path: Path) -> None:
+    run = Reported(tmp_path)
+    run.reporter.close()
+    assert (run.value("run_updates"), run.value("updates_total")) == (100, 0)
+
+
+# TensorBoard's writing thread dies of it and says so.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_curves_that_cannot_be_written_are_logged_at_times_and_training_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace_learner.reporting.ROW_SECONDS", 0)
+    run = Reported(tmp_path)
+    with no_more_written(), structlog.testing.capture_logs() as lines:
+        for _ in range(30):
+            run.train(0, 1)
+            run.reporter.tick()
+    assert [line["log_level"] for line in lines if line["event"] == "curves_failed"] == ["error"]
+    assert run.value("updates_total") == 30
+    run.train(0, 1)
+    run.reporter.close()
+    assert (tmp_path / METRICS_FILE).read_text().splitlines()[-1].split(",")[1] == "800"
+
+
+@contextmanager
+def no_more_written() -> Iterator[None]:
+    """Every file is as full as it may be."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
