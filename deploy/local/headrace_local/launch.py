@@ -63,7 +63,8 @@ def specifications(
         "control_bind": addresses.control,
         "batches_bind": addresses.batches,
         "learner_address": addresses.weights,
-        "journal": run_dir / "gate.journal",
+        # An account is of one start: whoever is left of an earlier one, killed with its processes, owes nothing here.
+        "journal": folder / "gate.journal",
     }
     learner = {name: chosen[name] for name in LearnerSettings.model_fields if name in chosen} | {
         "weights_bind": addresses.weights,
