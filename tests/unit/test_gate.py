@@ -99,8 +99,7 @@ class World:
                     self.actors[index] = self.new_actor()
         for header, batch in self.gate.outbox.to_learner:
             self.learner_receives(header, [] if batch is None else [item.header for item in batch.rollouts])
-        self.gate.outbox.to_actors.clear()
-        self.gate.outbox.to_learner.clear()
+        self.gate.outbox.clear()
         self.check()
 
     def check(self) -> None:

@@ -5,11 +5,12 @@ The socket loop around it is `service.py`. Whoever calls must write `state()` to
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from headrace_gate.learner_account import MAX_UNTRAINED_BATCHES, LearnerAccount, SentBatch
 from headrace_gate.ledger import Credit, CreditLedger
+from headrace_gate.outbox import Outbox
 from headrace_gate.rollout_queue import Payload, QueuedRollout, RolloutQueue
 from headrace_gate.roster import Roster, Seat
 from headrace_proto import messages, rollouts
@@ -48,14 +49,6 @@ class Addresses:
 
     transitions: str
     weights: str
-
-
-@dataclass(slots=True)
-class Outbox:
-    """Messages to send once the journal is written."""
-
-    to_actors: list[tuple[Session, Message]] = field(default_factory=list)
-    to_learner: list[tuple[BatchHeader, SentBatch | None]] = field(default_factory=list)
 
 
 class Gate:
@@ -170,14 +163,6 @@ class Gate:
         self.ledger.forgive(seconds)
         self.learner.forgive(seconds)
         self._learner_heard_at += seconds
-
-    def withdraw(self) -> None:
-        """Unsay what has not been sent, but for signs of life; whoever needs it asks again."""
-        for _, batch in self.outbox.to_learner:
-            if batch is not None:
-                batch.sent = False
-        self.outbox.to_learner.clear()
-        self.outbox.to_actors = [item for item in self.outbox.to_actors if isinstance(item[1], GateHeartbeat)]
 
     def state(self) -> dict[str, Any]:
         """Plain values that `restore` takes, for the journal."""

@@ -69,7 +69,7 @@ class GateService:
         for seat in self.gate.tick(now):
             self._log.warning("actor gone", actor=seat.actor, silent_seconds=round(now - seat.last_heard, 1))
         if not self._keep_journal():
-            self.gate.withdraw()
+            self.gate.outbox.withdraw()
         self._send()
         self._observe(now)
         self._last_turn = now
@@ -170,8 +170,7 @@ class GateService:
             self._send_to_actor(session, message)
         for header, batch in outbox.to_learner:
             self._send_to_learner(header, batch)
-        outbox.to_actors.clear()
-        outbox.to_learner.clear()
+        outbox.clear()
 
     def _send_to_actor(self, session: Session, message: Message) -> None:
         try:
