@@ -15,19 +15,7 @@ from headrace_gate.rollout_queue import Payload, QueuedRollout, RolloutQueue
 from headrace_gate.roster import Roster, Seat
 from headrace_proto import messages, rollouts
 from headrace_proto.errors import WireError
-from headrace_proto.messages import (
-    ActorHeartbeat,
-    BatchHeader,
-    CreditGrant,
-    CreditRequest,
-    GateHeartbeat,
-    Leave,
-    Message,
-    Progress,
-    RolloutHeader,
-    Session,
-    Welcome,
-)
+from headrace_proto.messages import BatchHeader, Leave, Message, Progress, Session
 from headrace_proto.specification import RunSpecification
 
 LEARNER_SILENT_SECONDS = 5.0
@@ -107,9 +95,9 @@ class Gate:
         elif session not in self.roster.seats:
             self._on_stranger(session, kind)
         elif kind == "CREDIT":
-            self._on_credit_request(session, messages.parse(CreditRequest, fields), now)
+            self._on_credit_request(session, messages.parse(messages.CreditRequest, fields), now)
         elif kind == "HEARTBEAT":
-            self._on_heartbeat(session, messages.parse(ActorHeartbeat, fields), now)
+            self._on_heartbeat(session, messages.parse(messages.ActorHeartbeat, fields), now)
         elif kind == "LEAVE":
             self._on_leave(session, now)
         else:
@@ -117,7 +105,7 @@ class Gate:
 
     def on_rollout(self, header_bytes: bytes, payload: Payload, now: float) -> None:
         """TRANSITIONS from an actor; raises WireError for a message that stands for no credit."""
-        header = messages.decode(RolloutHeader, header_bytes)
+        header = messages.decode(messages.RolloutHeader, header_bytes)
         if header.session in self.roster.seats:
             self.roster.hear(header.session, now)
         elif not self.ledger.credits(header.session):
@@ -191,7 +179,7 @@ class Gate:
             self._tell(session, Leave(code="finished", reason="the run is finished"))
             return
         seat = self.roster.join(session, now)
-        welcome = Welcome(
+        welcome = messages.Welcome(
             actor=seat.actor,
             life=seat.life,
             lease_seconds=self.limits.lease_seconds,
@@ -206,7 +194,7 @@ class Gate:
             reason = "the gate does not know this session (any more)"
             self._tell(session, Leave(code="finished" if self.learner.is_finished else "unknown", reason=reason))
 
-    def _on_credit_request(self, session: Session, request: CreditRequest, now: float) -> None:
+    def _on_credit_request(self, session: Session, request: messages.CreditRequest, now: float) -> None:
         seat = self.roster.hear(session, now)
         self.ledger.finish(session, request.finished, now)
         if request.credit in self.ledger.credits(session):
@@ -214,10 +202,10 @@ class Gate:
         elif request.credit > seat.last_granted and self.run is not None:
             self.roster.ask(session, request.credit, min(request.count, self.run.credit_per_round))
 
-    def _on_heartbeat(self, session: Session, heartbeat: ActorHeartbeat, now: float) -> None:
+    def _on_heartbeat(self, session: Session, heartbeat: messages.ActorHeartbeat, now: float) -> None:
         self.roster.hear(session, now)
         self.ledger.finish(session, heartbeat.finished, now)
-        self._tell(session, GateHeartbeat(waiting_for=self.waiting_for))
+        self._tell(session, messages.GateHeartbeat(waiting_for=self.waiting_for))
 
     def _on_leave(self, session: Session, now: float) -> None:
         self.roster.leave(session)
@@ -227,7 +215,7 @@ class Gate:
         for number in self.ledger.credits(session):
             self.ledger.finish(session, number, now)
 
-    def _flaw(self, header: RolloutHeader, payload: Payload, credit: Credit) -> str | None:
+    def _flaw(self, header: messages.RolloutHeader, payload: Payload, credit: Credit) -> str | None:
         """Why a rollout that has credit cannot be used, if it cannot."""
         if self.run is None or header.count > self.run.rollout_length:
             return "malformed"
@@ -275,7 +263,7 @@ class Gate:
     def _tell_granted(self, session: Session, number: int) -> None:
         credit = self.ledger.credits(session)[number]
         generation, version = credit.weights
-        grant = CreditGrant(credit=number, count=credit.count, generation=generation, weights_version=version)
+        grant = messages.CreditGrant(credit=number, count=credit.count, generation=generation, weights_version=version)
         self._tell(session, grant)
 
     def _dismiss_all(self, reason: str) -> None:
