@@ -26,15 +26,16 @@ help: ## Show this list.
 install: $(INSTALLED) ## Make .venv with every package and .venv/bin/headrace.
 
 $(INSTALLED): requirements.lock $(addsuffix /pyproject.toml,$(PACKAGES))
-	test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+	@echo "installing into $(VENV): a minute or two the first time"
+	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
 		$(foreach package,$(PACKAGES),--editable $(package))
 	touch $@
 
 .PHONY: train
 train: install ## Train: GAME, ACTORS (empty: from the cores), ARGS for any other flag.
-	@exec $(BIN)/headrace train --game $(GAME) $(if $(ACTORS),--actors $(ACTORS)) $(ARGS)
+	@exec $(BIN)/headrace train $(if $(GAME),--game $(GAME)) $(if $(ACTORS),--actors $(ACTORS)) $(ARGS)
 
 .PHONY: test
 test: lint ## Lint, check types and imports, run every test.

@@ -202,7 +202,7 @@ class TrainSettings(RunSettings, CheckpointSettings, ComputeSettings, GateLimits
 class CheckpointChoice(Settings):
     """Which checkpoint to play with, and how."""
 
-    checkpoint: str = Field("latest", description="latest, a path, or a step number of the run's.")
+    checkpoint: str = Field("latest", description="latest, a path, or a step number: the first from there on.")
     name: str | None = Field(None, description="The run; default: the newest in --runs.")
     runs: Path = Field(Path("runs"), description="Folder of all runs.")
     game: str | None = Field(None, description="Refuse a checkpoint of another game.")

@@ -59,6 +59,7 @@ def test_play_sees_exactly_what_the_vector_environment_shows(game: str, frame_sk
 
 def test_evaluate_prints_the_scores_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a_checkpoint(tmp_path / "one", "CartPole-v1")
+    capsys.readouterr()  # what was logged while the checkpoint was made
     evaluation.main(["--runs", str(tmp_path), "--episodes", "11", "--json"])
     result = json.loads(capsys.readouterr().out)
     assert result["game"] == "CartPole-v1"

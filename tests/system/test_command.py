@@ -65,6 +65,23 @@ def test_evaluate_prints_the_scores_of_whole_games_as_json(finished: TrainingRun
     assert scores["epsilon"] == 0.05
 
 
+def test_a_finished_run_is_not_resumed_without_more_steps(finished: TrainingRun) -> None:
+    result = headrace(finished.run_dir.parents[1], "train", "--resume", "latest")
+
+    assert result.returncode == 2
+    assert "give a larger number to go on" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_play_without_a_display_says_what_to_do(finished: TrainingRun) -> None:
+    nowhere = {"DISPLAY": "", "WAYLAND_DISPLAY": "", "XDG_RUNTIME_DIR": ""}
+
+    result = headrace(finished.run_dir.parents[1], "play", **nowhere)
+
+    assert result.returncode == 2
+    assert "use --record FILE.mp4 on a machine with no display" in result.stderr
+
+
 def test_play_records_a_video_without_a_display(finished: TrainingRun, tmp_path: Path) -> None:
     video = tmp_path / "game.mp4"
 

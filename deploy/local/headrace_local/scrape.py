@@ -67,6 +67,7 @@ class Picture:
             self._remember(learner, now)
             self._learner = learner
         learner = self._learner
+        trained = learner if learner.get("headrace_learner_updates_total") else {}
         rate = self._rate()
         return Snapshot(
             env_steps=self._env_steps,
@@ -78,9 +79,9 @@ class Picture:
             alive=_whole(gate, "headrace_gate_alive_transitions"),
             capacity=_whole(gate, "headrace_gate_capacity_transitions"),
             policy_lag_mean=self._lag_mean(),
-            policy_lag_max=_whole(learner, "headrace_learner_policy_lag_max_updates"),
-            policy_lag_bound=_whole(learner, "headrace_learner_policy_lag_bound_updates"),
-            loss=_known(learner, "headrace_learner_loss"),
+            policy_lag_max=_whole(trained, "headrace_learner_policy_lag_max_updates"),
+            policy_lag_bound=_whole(learner, "headrace_learner_policy_lag_bound_updates") or None,
+            loss=_known(trained, "headrace_learner_loss"),
             updates=_whole(learner, "headrace_learner_run_updates"),
             seconds_left=max(0, self._steps - self._env_steps) / rate if rate else None,
             actors=_whole(gate, "headrace_gate_actors"),

@@ -18,6 +18,7 @@ from headrace_local.scrape import Picture, Scraper, Snapshot
 from headrace_local.supervisor import Outcome, Supervisor
 from headrace_proto import environments
 from headrace_proto.capacity import require_capacity
+from headrace_proto.errors import UserError
 from headrace_proto.settings import TrainSettings, parse
 
 PROGRAM = "headrace train"
@@ -46,7 +47,13 @@ def read_settings(arguments: Sequence[str]) -> tuple[TrainSettings, resume.Resum
     resumption = resume.find(settings)
     if resumption is None:
         return settings, None
-    return parse(TrainSettings, arguments, PROGRAM, resumption.checkpoint.state.run_settings()), resumption
+    settings = parse(TrainSettings, arguments, PROGRAM, resumption.checkpoint.state.run_settings())
+    done = resumption.checkpoint.state.env_steps
+    if done >= settings.steps:
+        raise UserError(
+            f"--steps {settings.steps}: the run has {done} behind it already; give a larger number to go on"
+        )
+    return settings, resumption
 
 
 def check_capacity(settings: TrainSettings) -> None:
@@ -86,6 +93,10 @@ def _train(settings: TrainSettings, run_dir: Path, checkpoint: Path | None, fram
             shown.progress(scraper.latest)
 
         shown.event("run", f"run folder {run_dir}", run_dir=str(run_dir), game=settings.game, actors=actors)
+        if settings.decay_steps_of_learning_rate < settings.steps:
+            end = settings.decay_steps_of_learning_rate
+            message = f"the learning rate is 0 from step {end:,} on; --learning-rate-decay-steps changes that"
+            shown.event("warning", message, learning_rate_decay_steps=end)
         outcome = Supervisor(processes, shown, interrupts, each_turn).run()
         _announce_end(shown, outcome, scraper.latest, settings, run_dir)
     if outcome.error:
@@ -102,8 +113,9 @@ def _announce_end(
     shown.progress(replace(last, env_steps=env_steps, waiting_for=""))
     message = f"{outcome.kind} at {env_steps:,} of {last.steps:,} steps; the run is in {run_dir}"
     if saved:
-        run = f"--name {run_dir.name} --runs {settings.runs}"
-        message += f"\n  scores: headrace evaluate {run}\n  watch:  headrace play {run} --record game.mp4"
+        command = sys.argv[0] if Path(sys.argv[0]).name == "headrace" else "headrace"
+        run = f"--name {run_dir.name}" + ("" if settings.runs == Path("runs") else f" --runs {settings.runs}")
+        message += f"\n  scores: {command} evaluate {run}\n  watch:  {command} play {run} --record game.mp4"
     shown.event(
         outcome.kind, message, run_dir=str(run_dir), env_steps=env_steps, steps=last.steps, status=outcome.status
     )

@@ -127,7 +127,7 @@ class ActorService:
 
         gate.session.ask(count, time.monotonic())
         gate.session.waiting_for = "credit"
-        grant = self._waiting.until("credit", attempt, lambda: f"the gate waits for: {gate.session.gate_waits_for}")
+        grant = self._waiting.until("credit", attempt, lambda: _reason(gate.session.gate_waits_for))
         gate.session.waiting_for = ""
         return grant
 
@@ -147,3 +147,7 @@ class ActorService:
     def _weights_link(self, gate: GateLink, welcome: Welcome, player: Player) -> WeightsLink:
         address = gate.reachable(welcome.weights_address)
         return WeightsLink(self._context, address, player.policy.fits, self._log)
+
+
+def _reason(gate_waits_for: str) -> str:
+    return f"the gate waits for {gate_waits_for}" if gate_waits_for else "in line at the gate"

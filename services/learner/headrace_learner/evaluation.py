@@ -75,9 +75,10 @@ def summary(checkpoint: Checkpoint, scores: list[float], epsilon: float, seed: i
 
 def describe(result: dict[str, Any]) -> str:
     """The summary for a person."""
+    noops = f", up to {NOOP_MAX} no-ops" if environments.find_game(result["game"]).is_atari else ""
     return (
         f"{result['game']}  {result['checkpoint']}  env_steps {result['env_steps']:,}\n"
-        f"{result['episodes']} games, epsilon {result['epsilon']}, seed {result['seed']}, up to {NOOP_MAX} no-ops\n"
+        f"{result['episodes']} games, epsilon {result['epsilon']}, seed {result['seed']}{noops}\n"
         f"mean {result['mean']:.2f}  median {result['median']:.2f}  standard deviation "
         f"{result['standard_deviation']:.2f}  minimum {result['minimum']:g}  maximum {result['maximum']:g}"
     )

@@ -18,6 +18,7 @@ def main(arguments: Sequence[str]) -> None:
     settings = settings_.parse(PlaySettings, arguments, "headrace play")
     checkpoint = choose(settings)
     run = checkpoint.state.run
+    print(f"{run.game}  {checkpoint.path}  env_steps {checkpoint.state.env_steps:,}", flush=True)
     rate = single_environment.frames_per_second(run)
     screen: Screen = VideoFile(settings.record, rate) if settings.record else Window(run.game, rate)
     with closing(screen):

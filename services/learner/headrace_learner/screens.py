@@ -77,9 +77,11 @@ class Window:
             pygame.display.init()
             pygame.display.set_caption(title)
         except pygame.error as error:
-            raise UserError(
-                f"no window can be opened ({error}); use --record FILE.mp4 on a machine with no display"
-            ) from error
+            raise UserError(_no_window(str(error))) from error
+        # SDL falls back on a driver that shows nothing rather than fail.
+        driver = pygame.display.get_driver()
+        if driver in ("offscreen", "dummy") and "SDL_VIDEODRIVER" not in os.environ:
+            raise UserError(_no_window("no display was found"))
         self._clock = pygame.time.Clock()
         self._surface: Any = None
 
@@ -100,3 +102,7 @@ class Window:
     def close(self) -> None:
         """Close the window."""
         self._pygame.display.quit()
+
+
+def _no_window(reason: str) -> str:
+    return f"no window can be opened ({reason}); use --record FILE.mp4 on a machine with no display"

@@ -79,11 +79,12 @@ def serve(
     action_names = environments.action_names(environments.find_game(settings.game))
     learner = Learner(settings, specification, choose_device(settings.device))
     saver = Saver(settings, specification, action_names, metrics, log)
-    _write_settings(settings)
-    checkpoint_store.remove_partial(settings.run_dir)
     if checkpoint is not None:
         checkpoints.require_same_game(checkpoint.state, specification, action_names)
         saving.restore(learner, checkpoint)
+    _write_settings(settings)
+    checkpoint_store.remove_partial(settings.run_dir)
+    if checkpoint is not None:
         saver.resumed(checkpoint)
     else:
         saver.save_first(learner)
