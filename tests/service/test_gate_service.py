@@ -300,6 +300,7 @@ def test_a_restarted_gate_keeps_open_credits_and_counts_its_queue_as_lost(transp
 
         peers.stop_gate()
         peers.start_gate()
+        assert peers.metric("accepted_transitions_total") == 5
         peers.greet()
         actor.push(1, 1)
 

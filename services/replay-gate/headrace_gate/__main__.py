@@ -23,8 +23,9 @@ def _serve() -> None:
     log = logs.configure("gate", settings.log_level)
     stop = StopSignal().install()
     registry, health = CollectorRegistry(), Health()
-    telemetry = TelemetryServer(registry, health, settings.metrics_host, settings.metrics_port)
+    # The service first: a scrape never sees counters from before the journal was read, which would look like a reset.
     service = GateService(settings, registry, health, log)
+    telemetry = TelemetryServer(registry, health, settings.metrics_host, settings.metrics_port)
     telemetry.write_address(settings.metrics_address_file)
     log.info("started", control=service.control_address, capacity=settings.capacity, metrics=telemetry.address)
     service.run(stop)

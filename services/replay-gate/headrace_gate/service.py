@@ -47,6 +47,7 @@ class GateService:
         self._gauges = Gauges(registry, settings.capacity)
         self._journal = None if settings.journal is None else Journal(settings.journal)
         self._restore()
+        self._gauges.update(self.gate, turn_seconds=0.0)
         self._last_turn = time.monotonic()
         health.ready = True
 
