@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import zmq
+from made_up import a_run
 from prometheus_client import CollectorRegistry
 from waiting import wait_until
 
@@ -37,32 +38,10 @@ from headrace_proto.messages import (
 from headrace_proto.metrics import ActorMetrics
 from headrace_proto.rollouts import Rollout
 from headrace_proto.settings import ActorSettings
-from headrace_proto.specification import RunSpecification
 from headrace_proto.telemetry import Health
 from headrace_proto.weights import Weights
 
-RUN = RunSpecification(
-    game="CartPole-v1",
-    seed=1,
-    environments_per_actor=3,
-    rollout_length=4,
-    n_step=4,
-    batch_size=16,
-    network="mlp",
-    frame_shape=[4],
-    frame_dtype="<f4",
-    frame_stack=1,
-    actions=2,
-    frame_skip=1,
-    noop_max=0,
-    fire_on_reset=False,
-    life_loss_terminal=False,
-    sticky_action_probability=0.0,
-    max_episode_frames=1000,
-    reward_clip=0.0,
-    exploration="round-robin",
-    epsilon_decay_steps=100,
-)
+RUN = a_run(environments_per_actor=3, rollout_length=4, n_step=4, batch_size=16, exploration="round-robin")
 
 
 class Peers:

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from made_up import a_run
 
 from headrace_learner import checkpoint_store, checkpoints
 from headrace_learner.checkpoints import CheckpointState
@@ -17,7 +18,6 @@ from headrace_local.processes import ProcessSpecification
 from headrace_proto import __version__
 from headrace_proto.errors import UserError
 from headrace_proto.settings import LearnerSettings, RunSettings, TrainSettings, parse
-from headrace_proto.specification import RunSpecification
 
 
 def headrace(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -246,26 +246,14 @@ def _found(runs: Path, choice: str, *arguments: str) -> resume.Resumption:
 
 
 def _save(run_dir: Path, step: int, game: str, saved_at: float) -> Path:
-    run = RunSpecification(
+    run = a_run(
         game=game,
-        seed=1,
         environments_per_actor=8,
-        rollout_length=5,
-        n_step=5,
         batch_size=64,
-        network="mlp",
-        frame_shape=[4],
-        frame_dtype="<f4",
-        frame_stack=1,
-        actions=2,
         frame_skip=4,
         noop_max=30,
-        fire_on_reset=False,
-        life_loss_terminal=False,
-        sticky_action_probability=0.0,
         max_episode_frames=108_000,
         reward_clip=1.0,
-        exploration="paper",
         epsilon_decay_steps=1000,
     )
     state = CheckpointState(

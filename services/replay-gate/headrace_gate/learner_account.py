@@ -91,9 +91,7 @@ class LearnerAccount:
                 batch.sent = False
 
     def hear(self, progress: Progress, ledger: CreditLedger) -> bool:
-        """Take in a Progress and settle what it covers; returns whether it comes from a new learner."""
-        if self.is_retired(progress.learner):
-            return False
+        """Take in the Progress of a learner not retired, and settle what it covers; returns whether it is new."""
         is_new = self.progress is None or self.progress.learner != progress.learner
         if is_new:
             self._meet(progress, ledger)
