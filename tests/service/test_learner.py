@@ -17,7 +17,8 @@ from waiting import wait_until
 
 from headrace_learner import start
 from headrace_learner.training import choose_device
-from headrace_proto import logs, names, settings, weights
+from headrace_proto import logs, names, weights
+from headrace_proto.arguments import parse
 from headrace_proto.errors import UserError
 from headrace_proto.lifecycle import StopSignal
 from headrace_proto.messages import WEIGHTS_TOPIC
@@ -44,7 +45,7 @@ class LearnerThread:
     def _run(self, chosen: dict[str, object]) -> None:
         try:
             arguments = [f"{names.flag_name(name)}={value}" for name, value in chosen.items()]
-            parsed = settings.parse(LearnerSettings, arguments, "headrace-learner")
+            parsed = parse(LearnerSettings, arguments, "headrace-learner")
             log = logs.configure("learner", "error")
             checkpoint = start.find_checkpoint(parsed, log)
             start.serve(parsed, checkpoint, LearnerMetrics(self.registry), self.health, self.stop_signal, log)

@@ -23,11 +23,12 @@ from headrace_learner.training import Counters, Learner
 from headrace_local import ancestor_flags
 from headrace_local.restarts import Abort, Restart, RestartPolicy
 from headrace_proto import environments
+from headrace_proto.arguments import parse
 from headrace_proto.errors import UserError
 from headrace_proto.messages import BatchHeader
 from headrace_proto.networks import dqn_2013
 from headrace_proto.rollouts import Rollout
-from headrace_proto.settings import ActorSettings, EvaluateSettings, RunSettings, ServiceSettings, TrainSettings, parse
+from headrace_proto.settings import ActorSettings, EvaluateSettings, RunSettings, ServiceSettings, TrainSettings
 
 ROOT = Path(__file__).parents[2]
 ANCESTOR_LAG_UPDATES = 533

@@ -18,9 +18,10 @@ from headrace_learner.batches import Batch
 from headrace_learner.checkpoints import MODEL_FILE, STATE_FILE, CheckpointState, InvalidCheckpointError
 from headrace_learner.saving import Saver
 from headrace_learner.training import Learner
+from headrace_proto.arguments import parse
 from headrace_proto.errors import NonFiniteError, UserError
 from headrace_proto.metrics import LearnerMetrics
-from headrace_proto.settings import LearnerSettings, TrainSettings, parse
+from headrace_proto.settings import LearnerSettings, TrainSettings
 
 RUN = a_run()
 

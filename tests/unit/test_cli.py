@@ -16,8 +16,9 @@ from headrace_learner.checkpoints import CheckpointState
 from headrace_local import cli, cores, launch, resume, run_folder, train
 from headrace_local.processes import ProcessSpecification
 from headrace_proto import __version__
+from headrace_proto.arguments import parse
 from headrace_proto.errors import UserError
-from headrace_proto.settings import LearnerSettings, RunSettings, TrainSettings, parse
+from headrace_proto.settings import LearnerSettings, RunSettings, TrainSettings
 
 
 def headrace(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -8,6 +8,7 @@ from typing import Literal, get_args, get_origin
 import pytest
 
 from headrace_local.ancestor_flags import translate
+from headrace_proto.arguments import parse, shown_names
 from headrace_proto.errors import UserError
 from headrace_proto.names import flag_name, variable_name
 from headrace_proto.presets import PRESETS
@@ -20,8 +21,6 @@ from headrace_proto.settings import (
     RunSettings,
     Settings,
     TrainSettings,
-    parse,
-    shown_names,
 )
 
 

@@ -17,9 +17,10 @@ from headrace_local.processes import ProcessSpecification
 from headrace_local.scrape import Picture, Scraper, Snapshot
 from headrace_local.supervisor import Outcome, Supervisor
 from headrace_proto import environments
+from headrace_proto.arguments import parse
 from headrace_proto.capacity import require_capacity
 from headrace_proto.errors import UserError
-from headrace_proto.settings import TrainSettings, parse
+from headrace_proto.settings import TrainSettings
 
 PROGRAM = "headrace train"
 

@@ -7,7 +7,7 @@ import sys
 
 from prometheus_client import CollectorRegistry
 
-from headrace_proto import logs, settings
+from headrace_proto import arguments, logs
 from headrace_proto.lifecycle import StopSignal, run_main
 from headrace_proto.metrics import ActorMetrics
 from headrace_proto.settings import ActorSettings
@@ -21,7 +21,7 @@ def main() -> None:
 
 def _run() -> None:
     stop = StopSignal().install()
-    chosen = settings.parse(ActorSettings, sys.argv[1:], "headrace-actor")
+    chosen = arguments.parse(ActorSettings, sys.argv[1:], "headrace-actor")
     log = logs.configure("actor", chosen.log_level)
     registry, health = CollectorRegistry(), Health()
     metrics = ActorMetrics(registry)

@@ -13,7 +13,7 @@ import numpy as np
 from headrace_learner.checkpoints import Checkpoint
 from headrace_learner.choice import EpsilonGreedyPolicy, choose
 from headrace_proto import environments
-from headrace_proto import settings as settings_
+from headrace_proto.arguments import parse
 from headrace_proto.settings import EvaluateSettings
 
 MAX_ENVIRONMENTS = 8
@@ -23,7 +23,7 @@ NOOP_MAX = 30
 
 def main(arguments: Sequence[str]) -> None:
     """Play and print; raises UserError."""
-    settings = settings_.parse(EvaluateSettings, arguments, "headrace evaluate")
+    settings = parse(EvaluateSettings, arguments, "headrace evaluate")
     checkpoint = choose(settings)
     scores = evaluate(checkpoint, settings.episodes, settings.epsilon, settings.seed)
     result = summary(checkpoint, scores, settings.epsilon, settings.seed)

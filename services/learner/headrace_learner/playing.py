@@ -9,13 +9,13 @@ from headrace_learner import single_environment
 from headrace_learner.checkpoints import Checkpoint
 from headrace_learner.choice import EpsilonGreedyPolicy, choose
 from headrace_learner.screens import Screen, VideoFile, Window, WindowClosed
-from headrace_proto import settings as settings_
+from headrace_proto.arguments import parse
 from headrace_proto.settings import PlaySettings
 
 
 def main(arguments: Sequence[str]) -> None:
     """Play, show and print the score of each game; raises UserError."""
-    settings = settings_.parse(PlaySettings, arguments, "headrace play")
+    settings = parse(PlaySettings, arguments, "headrace play")
     checkpoint = choose(settings)
     run = checkpoint.state.run
     print(f"{run.game}  {checkpoint.path}  env_steps {checkpoint.state.env_steps:,}", flush=True)

@@ -19,7 +19,7 @@ from headrace_learner.saving import Saver
 from headrace_learner.service import Service
 from headrace_learner.training import Learner, choose_device
 from headrace_proto import environments, logs
-from headrace_proto import settings as settings_
+from headrace_proto.arguments import parse
 from headrace_proto.errors import EXIT_STOPPED, UserError
 from headrace_proto.lifecycle import StopSignal
 from headrace_proto.logs import Logger
@@ -34,11 +34,11 @@ PROGRAM = "headrace-learner"
 def main(arguments: Sequence[str]) -> None:
     """Train until done or stopped, which has an exit status of its own; raises UserError, NonFiniteError."""
     stop = StopSignal().install()
-    settings = settings_.parse(LearnerSettings, arguments, PROGRAM)
+    settings = parse(LearnerSettings, arguments, PROGRAM)
     log = logs.configure("learner", settings.log_level)
     checkpoint = find_checkpoint(settings, log)
     if checkpoint is not None:
-        settings = settings_.parse(LearnerSettings, arguments, PROGRAM, resumed=checkpoint.state.run_settings())
+        settings = parse(LearnerSettings, arguments, PROGRAM, resumed=checkpoint.state.run_settings())
     torch.set_num_threads(settings.learner_threads or 1)
     registry = CollectorRegistry()
     metrics, health = LearnerMetrics(registry), Health()

@@ -8,8 +8,9 @@ from prometheus_client import CollectorRegistry
 
 from headrace_gate.service import GateService
 from headrace_proto import logs
+from headrace_proto.arguments import parse
 from headrace_proto.lifecycle import StopSignal, run_main
-from headrace_proto.settings import GateSettings, parse
+from headrace_proto.settings import GateSettings
 from headrace_proto.telemetry import Health, TelemetryServer
 
 
