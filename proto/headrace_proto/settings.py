@@ -45,6 +45,8 @@ class ServiceSettings(Settings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line shown.")
     metrics_host: str = Field("127.0.0.1", description="Host that /metrics, /healthz and /readyz listen on.")
     metrics_address_file: Path | None = Field(None, description="File to write the metrics' host:port to.")
+    keys: Path | None = Field(None, description="Folder of CURVE keys: encrypts tcp sockets, lets in only known keys.")
+    insecure: bool = Field(False, description="Allow tcp beyond this machine without keys.")
 
 
 class ActorSettings(ServiceSettings):
@@ -217,6 +219,13 @@ class EvaluateSettings(CheckpointChoice):
     model_config = SettingsConfigDict(env_prefix_target="all")  # HEADRACE_JSON, and not JSON
 
 
+class KeysSettings(Settings):
+    """`headrace keys`: the CURVE keys of a deployment."""
+
+    keys: Path = Field(Path("keys"), description="Folder of CURVE keys.")
+    role: Literal["all", "gate", "learner", "actor"] = Field("all", description="Whose keys.")
+
+
 class PlaySettings(CheckpointChoice):
     """`headrace play`: a window, or a video."""
 
@@ -231,4 +240,5 @@ ALL_SETTINGS: tuple[type[Settings], ...] = (
     TrainSettings,
     EvaluateSettings,
     PlaySettings,
+    KeysSettings,
 )

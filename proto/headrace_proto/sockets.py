@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket as unix_socket
+from collections.abc import Collection
 
 import zmq
+from prometheus_client import Counter
 
 from headrace_proto.codec import MAX_MESSAGE_BYTES
+from headrace_proto.curve import Curve
 from headrace_proto.errors import UserError
+from headrace_proto.handshakes import HandshakeWatch
+from headrace_proto.keys import Keyring, Role
+from headrace_proto.logs import Logger
+from headrace_proto.settings import ServiceSettings
 
 HIGH_WATER_MARK = 256
 """Backstop in messages; the bound in transitions is kept by credits, since a high-water mark counts per peer."""
@@ -25,7 +33,84 @@ def context() -> zmq.Context[zmq.Socket[bytes]]:
     made.handshake_ivl = 5_000
     made.reconnect_ivl = 100
     made.reconnect_ivl_max = 2_000
+    # A host that vanished without a word is noticed after 25 s. ZeroMQ's own heartbeats would end healthy connections:
+    # a peer whose pipe is full does not read them.
+    made.tcp_keepalive = 1
+    made.tcp_keepalive_idle = 10
+    made.tcp_keepalive_intvl = 5
+    made.tcp_keepalive_cnt = 3
     return made
+
+
+class ServiceSockets:
+    """The sockets of one service: a context, the keys on its TCP sockets, and a watch over their handshakes."""
+
+    def __init__(self, role: Role, settings: ServiceSettings, log: Logger, failures: Counter | None = None) -> None:
+        """`failures` counts failed handshakes by socket and reason. Raises UserError for keys that cannot be used."""
+        self._insecure = settings.insecure
+        keyring = None if settings.keys is None else Keyring(settings.keys, role)
+        self.context = context()
+        self._watch = HandshakeWatch(failures, log)
+        self._curve = None if keyring is None else Curve(self.context, keyring, log)
+
+    def make(self, kind: int) -> zmq.Socket[bytes]:
+        """A new socket, to be bound or connected here."""
+        return self.context.socket(kind)
+
+    def bind(self, socket: zmq.Socket[bytes], address: str, setting: str, name: str, clients: Collection[Role]) -> str:
+        """Bind for clients of these roles and return the address with its real port.
+
+        Raises UserError for an address that cannot be used or that needs keys, and HeadraceError if a client with an
+        unknown key is not refused.
+        """
+        if not _is_tcp(address):
+            return bind(socket, address, setting)
+        self._require_keys(address, setting)
+        if self._curve is not None:
+            self._curve.serve(socket, name, clients)
+        bound = bind(socket, address, setting)
+        if self._curve is not None:
+            self._curve.require_refusal(socket, bound)
+        self._watch.server(socket, name)
+        return bound
+
+    def connect(self, socket: zmq.Socket[bytes], address: str, setting: str, server: Role) -> None:
+        """Connect in the background to a server of a role; raises UserError, also where keys are needed."""
+        if _is_tcp(address):
+            self._require_keys(address, setting)
+            if self._curve is not None:
+                self._curve.trust(socket, server)
+            self._watch.client(socket, address)
+        connect(socket, address, setting)
+
+    def close(self, linger: int = LINGER_MILLISECONDS) -> None:
+        """Send what is under way, for so many milliseconds, and free everything; sockets still open are closed."""
+        self._watch.close()
+        if self._curve is not None:
+            self._curve.close()
+        self.context.destroy(linger=linger)
+
+    def _require_keys(self, address: str, setting: str) -> None:
+        if self._curve is None and not self._insecure and not is_loopback(address):
+            raise UserError(
+                f"--{setting} {address}: reaches beyond this machine without keys; give --keys DIR (made by "
+                "`headrace keys make`), or an address on 127.0.0.1, or --insecure on a network that you trust"
+            )
+
+
+def is_loopback(address: str) -> bool:
+    """Whether a tcp address stays on this machine by its name alone."""
+    host = address.removeprefix("tcp://").rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_tcp(address: str) -> bool:
+    return address.startswith("tcp://")
 
 
 def bind(socket: zmq.Socket[bytes], address: str, setting: str) -> str:

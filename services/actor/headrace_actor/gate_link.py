@@ -10,15 +10,15 @@ from collections.abc import Iterator
 import zmq
 
 from headrace_actor.session import ASK_AGAIN_SECONDS, Session, SessionLost, ended
-from headrace_proto import messages, sockets
+from headrace_proto import messages
 from headrace_proto.errors import UserError, WireError
 from headrace_proto.logs import Logger, RateLimit
 from headrace_proto.messages import Join, Leave, Message, RolloutHeader, Welcome
 from headrace_proto.rollouts import Rollout
+from headrace_proto.sockets import ServiceSockets, reachable
 from headrace_proto.weights import Weights
 
 SEND_POLL_SECONDS = 0.1
-Context = zmq.Context[zmq.Socket[bytes]]
 
 
 class GateLink:
@@ -28,7 +28,7 @@ class GateLink:
     `RunFinished`, as the gate says, and UserError if the gate is of another release.
     """
 
-    def __init__(self, context: Context, address: str, log: Logger) -> None:
+    def __init__(self, service_sockets: ServiceSockets, address: str, log: Logger) -> None:
         """Connect in the background; raises UserError for an unusable address."""
         self.identity = new_session_id()
         self.not_ready_reason = ""
@@ -36,12 +36,12 @@ class GateLink:
         self._log = log
         self._limit = RateLimit()
         self._address = address
-        self._context = context
+        self._sockets = service_sockets
         self._join_due = 0.0
         self._push: zmq.Socket[bytes] | None = None
-        self._dealer = context.socket(zmq.DEALER)
+        self._dealer = service_sockets.make(zmq.DEALER)
         self._dealer.routing_id = self.identity
-        sockets.connect(self._dealer, address, "gate-address")
+        service_sockets.connect(self._dealer, address, "gate-address", server="gate")
 
     def try_join(self, timeout_seconds: float) -> Welcome | None:
         """Ask to be taken in, every second anew, and wait a moment for the answer."""
@@ -63,12 +63,13 @@ class GateLink:
         """Begin the session that the gate has granted."""
         self.session = Session(welcome.lease_seconds, time.monotonic())
         self._actor = welcome.actor
-        self._push = self._context.socket(zmq.PUSH)
-        sockets.connect(self._push, self.reachable(welcome.transitions_address), "transitions-address")
+        self._push = self._sockets.make(zmq.PUSH)
+        address = self.reachable(welcome.transitions_address)
+        self._sockets.connect(self._push, address, "transitions-address", server="gate")
 
     def reachable(self, address: str) -> str:
         """An address of WELCOME as this actor can reach it."""
-        return sockets.reachable(address, by=self._address)
+        return reachable(address, by=self._address)
 
     def exchange(self, timeout_seconds: float = 0.0) -> None:
         """Hear what the gate says, waiting at most so long for it, and say what is due."""

@@ -16,13 +16,13 @@ from headrace_actor.progress_log import ProgressLog
 from headrace_actor.session import RunFinished, SessionLost
 from headrace_actor.waiting import Stopped, Waiting
 from headrace_actor.weights_link import WeightsLink
-from headrace_proto import sockets
 from headrace_proto.errors import UserError
 from headrace_proto.lifecycle import StopSignal
 from headrace_proto.logs import Logger
 from headrace_proto.messages import CreditGrant, Welcome
 from headrace_proto.metrics import ActorMetrics
 from headrace_proto.settings import ActorSettings
+from headrace_proto.sockets import ServiceSockets
 from headrace_proto.telemetry import Health
 from headrace_proto.weights import Weights
 
@@ -42,7 +42,7 @@ class ActorService:
         self._log = log
         self._waiting = Waiting(metrics, health, stop, log)
         self._progress = ProgressLog(log)
-        self._context = sockets.context()
+        self._sockets = ServiceSockets("actor", settings, log)
 
     def run(self) -> None:
         """Play until stopped or finished; raises UserError where a person must act first."""
@@ -54,10 +54,10 @@ class ActorService:
         except Stopped as stopped:
             self._log.info("stopped", reason=str(stopped))
         finally:
-            self._context.destroy()
+            self._sockets.close()
 
     def _run_session(self) -> None:
-        with closing(GateLink(self._context, self._gate_address, self._log)) as gate:
+        with closing(GateLink(self._sockets, self._gate_address, self._log)) as gate:
             welcome = self._join(gate)
             try:
                 self._play(gate, welcome)
@@ -146,7 +146,7 @@ class ActorService:
 
     def _weights_link(self, gate: GateLink, welcome: Welcome, player: Player) -> WeightsLink:
         address = gate.reachable(welcome.weights_address)
-        return WeightsLink(self._context, address, player.policy.fits, self._log)
+        return WeightsLink(self._sockets, address, player.policy.fits, self._log)
 
 
 def _reason(gate_waits_for: str) -> str:

@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 import zmq
 
-from headrace_proto import sockets, weights
+from headrace_proto import weights
 from headrace_proto.errors import WireError
 from headrace_proto.logs import Logger, RateLimit
 from headrace_proto.messages import WEIGHTS_TOPIC
+from headrace_proto.sockets import ServiceSockets
 from headrace_proto.weights import Weights
 
 SUBSCRIBE_AGAIN_SECONDS = 1.0
@@ -22,18 +23,18 @@ class WeightsLink:
     """SUB to WEIGHTS. `newest` is what to play by, None before the first."""
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], address: str, fits: Callable[[Weights], bool], log: Logger
+        self, service_sockets: ServiceSockets, address: str, fits: Callable[[Weights], bool], log: Logger
     ) -> None:
         """Connect and subscribe; weights that `fits` refuses are ignored."""
         self.newest: Weights | None = None
         self._fits = fits
         self._log = log
         self._limit = RateLimit()
-        self._socket = context.socket(zmq.SUB)
+        self._socket = service_sockets.make(zmq.SUB)
         self._socket.rcvhwm = MOST_QUEUED
         self._socket.subscribe(WEIGHTS_TOPIC)
         self._subscribed_at = time.monotonic()
-        sockets.connect(self._socket, address, "weights-address")
+        service_sockets.connect(self._socket, address, "weights-address", server="learner")
 
     def drain(self, timeout_seconds: float = 0.0) -> None:
         """Take everything that has arrived, waiting at most so long for the first."""

@@ -13,8 +13,8 @@ from prometheus_client import Counter
 
 from headrace_learner import batches
 from headrace_learner.batches import Batch
-from headrace_proto import messages, sockets
-from headrace_proto.errors import HeadraceError, UserError, WireError
+from headrace_proto import messages
+from headrace_proto.errors import HeadraceError, WireError
 from headrace_proto.logs import Logger, RateLimit
 from headrace_proto.messages import (
     PROGRESS_TOPIC,
@@ -24,6 +24,7 @@ from headrace_proto.messages import (
     Progress,
     Session,
 )
+from headrace_proto.sockets import ServiceSockets
 from headrace_proto.specification import RunSpecification
 
 PROGRESS_SECONDS = 0.3
@@ -58,30 +59,33 @@ class Exchange:
         self,
         learner: Session,
         run: RunSpecification,
+        service_sockets: ServiceSockets,
         weights_bind: str,
         batches_address: str,
         refused_batches: Counter,
         log: Logger,
     ) -> None:
-        """Bind, connect and start; raises UserError for an address that cannot be used."""
+        """Bind, connect and start, and close the sockets at the end; raises UserError for an unusable address."""
         self._learner = learner
         self._run_specification = run
         self._refused_batches = refused_batches
         self._log = log
         self._may_log = RateLimit()
-        self._context = sockets.context()
-        self._publisher = self._context.socket(zmq.XPUB)
-        self._puller = self._context.socket(zmq.PULL)
+        self._sockets = service_sockets
+        self._publisher = service_sockets.make(zmq.XPUB)
+        self._puller = service_sockets.make(zmq.PULL)
         try:
             self._publisher.setsockopt(zmq.XPUB_VERBOSE, 1)
             self._publisher.sndhwm = PUBLISH_HIGH_WATER_MARK
-            self.weights_address = sockets.bind(self._publisher, weights_bind, "weights-bind")
-            sockets.connect(self._puller, batches_address, "batches-address")
-        except UserError:
-            self._context.destroy(linger=0)
+            self.weights_address = service_sockets.bind(
+                self._publisher, weights_bind, "weights-bind", "weights", clients=["gate", "actor"]
+            )
+            service_sockets.connect(self._puller, batches_address, "batches-address", server="gate")
+        except HeadraceError:
+            service_sockets.close(linger=0)
             raise
-        self._wake = self._context.socket(zmq.PAIR)
-        self._waker = self._context.socket(zmq.PAIR)
+        self._wake = service_sockets.make(zmq.PAIR)
+        self._waker = service_sockets.make(zmq.PAIR)
         self._wake.bind("inproc://wake")
         self._waker.connect("inproc://wake")
         self._inbox: queue.Queue[Batch] = queue.Queue(MAX_READY_BATCHES)
@@ -124,7 +128,7 @@ class Exchange:
         self._thread.join(timeout=5)
         if not self._thread.is_alive():
             self._waker.close()
-            self._context.term()
+            self._sockets.close()
 
     def _post(self, item: Standing | bytes) -> None:
         if not self._closing.is_set():

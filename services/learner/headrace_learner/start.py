@@ -26,6 +26,7 @@ from headrace_proto.logs import Logger
 from headrace_proto.messages import SESSION_BYTES
 from headrace_proto.metrics import LearnerMetrics
 from headrace_proto.settings import LearnerSettings
+from headrace_proto.sockets import ServiceSockets
 from headrace_proto.telemetry import Health, TelemetryServer
 
 PROGRAM = "headrace-learner"
@@ -91,7 +92,13 @@ def serve(
     log.info("started", game=specification.game, env_steps=learner.counters.env_steps, device=str(learner.device))
     identity = secrets.token_bytes(SESSION_BYTES)
     exchange = Exchange(
-        identity, specification, settings.weights_bind, settings.batches_address, metrics.refused_batches, log
+        identity,
+        specification,
+        ServiceSockets("learner", settings, log, metrics.handshake_failures),
+        settings.weights_bind,
+        settings.batches_address,
+        metrics.refused_batches,
+        log,
     )
     with closing(exchange):
         reporter = Reporter(metrics, settings.run_dir, learner.counters, specification.frame_skip, settings.steps, log)

@@ -14,6 +14,7 @@ class Gauges:
     def __init__(self, registry: CollectorRegistry, capacity: int) -> None:
         self.capacity_limited_for_seconds = 0.0
         self._metrics = GateMetrics(registry)
+        self.handshake_failures = self._metrics.handshake_failures
         self._metrics.capacity.set(capacity)
         self._exported: dict[Counter, int] = {}
         self._first_generation: int | None = None

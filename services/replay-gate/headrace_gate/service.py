@@ -13,12 +13,13 @@ from headrace_gate.gate import Addresses, Gate, Limits
 from headrace_gate.gauges import Gauges
 from headrace_gate.journal import DamagedJournalError, Journal
 from headrace_gate.learner_account import SentBatch
-from headrace_proto import messages, sockets
-from headrace_proto.errors import UserError, WireError
+from headrace_proto import messages
+from headrace_proto.errors import HeadraceError, UserError, WireError
 from headrace_proto.lifecycle import StopSignal
 from headrace_proto.logs import Logger, RateLimit
 from headrace_proto.messages import BatchHeader, Message, Progress, Session
 from headrace_proto.settings import GateSettings
+from headrace_proto.sockets import ServiceSockets
 from headrace_proto.telemetry import Health
 
 POLL_MILLISECONDS = 100
@@ -33,18 +34,18 @@ class GateService:
         self._log = log
         self._limit = RateLimit()
         self._health = health
-        self._context = sockets.context()
+        self._gauges = Gauges(registry, settings.capacity)
+        self._sockets = ServiceSockets("gate", settings, log, self._gauges.handshake_failures)
         try:
             self._open_sockets(settings)
-        except UserError:
-            self._context.destroy(linger=0)
+        except HeadraceError:
+            self._sockets.close(linger=0)
             raise
         self.gate = Gate(
             os.urandom(messages.SESSION_BYTES),
             Limits(settings.capacity, settings.straggler_updates, settings.lease_seconds),
             Addresses(self.transitions_address, settings.learner_address),
         )
-        self._gauges = Gauges(registry, settings.capacity)
         self._journal = None if settings.journal is None else Journal(settings.journal)
         self._restore()
         self._gauges.update(self.gate, turn_seconds=0.0)
@@ -57,7 +58,7 @@ class GateService:
             self.turn()
         account = self.gate.ledger
         self._log.info("stopped", alive=account.alive, trained=account.trained_total, lost=dict(account.lost))
-        self._context.destroy(linger=sockets.LINGER_MILLISECONDS)
+        self._sockets.close()
 
     def turn(self) -> None:
         """Wait for messages at most a moment, and act on them."""
@@ -76,18 +77,23 @@ class GateService:
         self._last_turn = now
 
     def _open_sockets(self, settings: GateSettings) -> None:
-        self._transitions = self._context.socket(zmq.PULL)
-        self._control = self._context.socket(zmq.ROUTER)
+        self._transitions = self._sockets.make(zmq.PULL)
+        self._control = self._sockets.make(zmq.ROUTER)
         self._control.router_mandatory = 1
         self._control.router_handover = 1
-        self._batches = self._context.socket(zmq.PUSH)
+        self._batches = self._sockets.make(zmq.PUSH)
         self._batches.immediate = 1
-        self._progress = self._context.socket(zmq.SUB)
+        self._progress = self._sockets.make(zmq.SUB)
         self._progress.subscribe(messages.PROGRESS_TOPIC)
-        self.transitions_address = sockets.bind(self._transitions, settings.transitions_bind, "transitions-bind")
-        self.control_address = sockets.bind(self._control, settings.control_bind, "control-bind")
-        self.batches_address = sockets.bind(self._batches, settings.batches_bind, "batches-bind")
-        sockets.connect(self._progress, settings.learner_address, "learner-address")
+        bind = self._sockets.bind
+        self.transitions_address = bind(
+            self._transitions, settings.transitions_bind, "transitions-bind", "transitions", clients=["actor"]
+        )
+        self.control_address = bind(self._control, settings.control_bind, "control-bind", "control", clients=["actor"])
+        self.batches_address = bind(
+            self._batches, settings.batches_bind, "batches-bind", "batches", clients=["learner"]
+        )
+        self._sockets.connect(self._progress, settings.learner_address, "learner-address", server="learner")
         self._receivers = [
             (self._progress, self._receive_progress),
             (self._transitions, self._receive_rollout),

@@ -1,0 +1,109 @@
+"""Counts and explains handshakes that fail: a peer without the right key is otherwise only silent."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import zmq
+from prometheus_client import Counter
+from zmq.utils.monitor import recv_monitor_message
+
+from headrace_proto.logs import Logger, RateLimit
+from headrace_proto.metrics import HANDSHAKE_FAILURE_REASONS
+
+FAILURES = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+POLL_MILLISECONDS = 200
+
+ADVICE_TO_CLIENTS = {
+    "unknown_key": "the server does not accept this key: it must stand in the server's .pub file of this role",
+    "wrong_server_key": "the server has another key than the .pub file here says",
+    "not_curve": "one side uses keys and the other does not: give both --keys, or neither",
+    "broken": "the server ended the connection: it was restarted, or has another key than the .pub file here says",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    monitor: zmq.Socket[bytes]
+    failed: Callable[[str], None]
+
+
+class HandshakeWatch:
+    """Listens to the monitors of a service's TCP sockets in a thread of its own, from the first socket on."""
+
+    def __init__(self, failures: Counter | None, log: Logger) -> None:
+        """`failures` has the labels socket and reason; None where a service binds no socket."""
+        self._failures = failures
+        self._log = log
+        self._limit = RateLimit()
+        self._watched: list[_Watched] = []
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def server(self, socket: zmq.Socket[bytes], name: str) -> None:
+        """Count what fails at a bound socket."""
+        if self._failures is not None:
+            for reason in HANDSHAKE_FAILURE_REASONS:
+                self._failures.labels(name, reason)
+        self._watch(socket, lambda reason: self._count(name, reason))
+
+    def client(self, socket: zmq.Socket[bytes], address: str) -> None:
+        """Say in the log why a connection to a server fails, and what to check."""
+        self._watch(socket, lambda reason: self._explain(address, reason))
+
+    def close(self) -> None:
+        """End the thread and free the monitors; before the context ends."""
+        self._closing.set()
+        if self._thread is not None:
+            self._thread.join()
+        for watched in self._watched:
+            watched.monitor.close(linger=0)
+
+    def _watch(self, socket: zmq.Socket[bytes], failed: Callable[[str], None]) -> None:
+        monitor = socket.get_monitor_socket(FAILURES | zmq.EVENT_MONITOR_STOPPED)
+        with self._lock:
+            self._watched.append(_Watched(monitor, failed))
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="handshakes", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            with self._lock:
+                by_monitor = {watched.monitor: watched for watched in self._watched}
+            poller = zmq.Poller()
+            for monitor in by_monitor:
+                poller.register(monitor, zmq.POLLIN)
+            for monitor, _ in poller.poll(POLL_MILLISECONDS):
+                self._hear(by_monitor[monitor])
+
+    def _hear(self, watched: _Watched) -> None:
+        event = recv_monitor_message(watched.monitor)
+        if event["event"] == zmq.EVENT_MONITOR_STOPPED:
+            watched.monitor.close(linger=0)
+            with self._lock:
+                self._watched.remove(watched)
+        else:
+            watched.failed(reason_of(event["event"], event["value"]))
+
+    def _count(self, name: str, reason: str) -> None:
+        if self._failures is not None:
+            self._failures.labels(name, reason).inc()
+        if self._limit.allows(f"{name} {reason}"):
+            self._log.warning("handshake refused", socket=name, reason=reason)
+
+    def _explain(self, address: str, reason: str) -> None:
+        if self._limit.allows(f"{address} {reason}"):
+            self._log.warning("handshake failed", address=address, reason=reason, advice=ADVICE_TO_CLIENTS[reason])
+
+
+def reason_of(event: int, value: int) -> str:
+    """The label value of a failed handshake's monitor event (zmq_socket_monitor(3))."""
+    if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+        return "unknown_key"
+    if event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+        return "broken"
+    return "wrong_server_key" if value == zmq.PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC else "not_curve"
