@@ -11,7 +11,7 @@ from __future__ import annotations
 EXIT_USER_ERROR = 2
 EXIT_NON_FINITE = 3
 EXIT_STOPPED = 4
-"""Of a learner that a signal stopped before its steps were done; 0 says that they are."""
+"""Of a learner that a signal stopped before its steps were done, unless --stopped-exit-status says otherwise."""
 
 
 class HeadraceError(Exception):

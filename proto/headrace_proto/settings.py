@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from headrace_proto.errors import EXIT_STOPPED
 from headrace_proto.names import ENVIRONMENT_PREFIX
 from headrace_proto.presets import PRESETS, PresetName
 from headrace_proto.specification import ExplorationKind, NetworkName
@@ -182,6 +183,9 @@ class LearnerSettings(ServiceSettings, RunSettings, CheckpointSettings, ComputeS
     weights_bind: str = Field("tcp://127.0.0.1:5558", description="XPUB: weights and progress.")
     batches_address: str = Field("tcp://127.0.0.1:5557", description="The gate's PUSH.")
     run_dir: Path = Field(Path("runs/default"), description="Folder of the run's checkpoints, curves and settings.")
+    stopped_exit_status: int = Field(
+        EXIT_STOPPED, ge=0, le=255, description="Exit status after a signal before the steps are done."
+    )
     metrics_port: int = Field(9102, ge=0, le=65535, description="Port of /metrics; 0 takes any free one.")
 
 

@@ -131,6 +131,19 @@ def test_sigterm_before_any_gate_ends_it_having_said_what_it_waits_for(
     assert learner.end(signal.SIGTERM) == EXIT_STOPPED
 
 
+def test_the_status_of_a_stop_can_be_chosen_and_a_resumed_run_does_not_inherit_the_choice(
+    gate: SmallGate, learner: LearnerProcess
+) -> None:
+    learner.start(stopped_exit_status=0)
+    wait_until(gate.hear)
+    assert learner.end(signal.SIGTERM) == 0
+    assert learner.newest().settings["stopped_exit_status"] == 0
+    learner.start(resume="latest")
+    heard = gate.progress[-1].learner
+    wait_until(lambda: (progress := gate.hear()) and progress.learner != heard)
+    assert learner.end(signal.SIGTERM) == EXIT_STOPPED
+
+
 def test_killed_and_resumed_it_goes_on_with_its_counters_and_the_gates_version(
     gate: SmallGate, learner: LearnerProcess
 ) -> None:

@@ -20,7 +20,7 @@ from headrace_learner.service import Service
 from headrace_learner.training import Learner, choose_device
 from headrace_proto import environments, logs
 from headrace_proto.arguments import parse
-from headrace_proto.errors import EXIT_STOPPED, UserError
+from headrace_proto.errors import UserError
 from headrace_proto.lifecycle import StopSignal
 from headrace_proto.logs import Logger
 from headrace_proto.messages import SESSION_BYTES
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> None:
     finally:
         telemetry.close()
     if not is_finished:
-        sys.exit(EXIT_STOPPED)
+        sys.exit(settings.stopped_exit_status)
 
 
 def find_checkpoint(settings: LearnerSettings, log: Logger) -> Checkpoint | None:
