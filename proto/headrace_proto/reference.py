@@ -68,6 +68,10 @@ def metrics_page() -> str:
         "Every service serves its metrics on `/metrics`; `/healthz` says whether its loop turns and what it waits for,",
         "`/readyz` whether it is ready, and any other path is 404. `headrace train` writes all addresses to",
         "`runs/<name>/targets.json`, in the form of Prometheus's `file_sd_configs`.",
+        "",
+        "Every sample has the label `run` besides, the name of the run's folder, as soon as the service knows it: gate and",
+        "actors have it from the learner. Every service exports `process_start_time_seconds`,",
+        "`process_resident_memory_bytes` and the others of Prometheus's client for its process.",
     ]
     services = {"gate": GateMetrics, "learner": LearnerMetrics, "actor": ActorMetrics}
     for service, metrics in services.items():

@@ -9,12 +9,19 @@ from pydantic import BaseModel, ConfigDict, Field
 ExplorationKind = Literal["paper", "round-robin", "ape-x"]
 NetworkName = Literal["dqn-2013", "dqn-2015", "mlp"]
 
+LONGEST_NAME = 255
+"""Characters of a run's name, which is a folder's."""
+
 
 class RunSpecification(BaseModel):
-    """The run as an actor sees it: game, preprocessing, exploration, network and the shape of a rollout."""
+    """The run as an actor sees it: game, preprocessing, exploration, network and the shape of a rollout.
+
+    `name` is that of the run's folder, for labels; checkpoints of earlier releases have none.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
+    name: str = Field("", max_length=LONGEST_NAME)
     game: str = Field(max_length=200)
     seed: int = Field(ge=0, lt=2**63)
     environments_per_actor: int = Field(ge=1, le=1024)

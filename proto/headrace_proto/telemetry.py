@@ -13,10 +13,14 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from headrace_proto.errors import UserError
+from headrace_proto.run_label import LabelledByRun
 
 
 class Health:
-    """What /healthz and /readyz answer: the loop's last sign of life, what it waits for, and whether it is ready."""
+    """What /healthz and /readyz answer: the loop's last sign of life, what it waits for, and whether it is ready.
+
+    `run` is the name of the run that the service works for, empty before it is known: the label of every metric.
+    """
 
     def __init__(self, stall_seconds: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -24,6 +28,7 @@ class Health:
         self._last_beat = clock()
         self.ready = False
         self.waiting_for = ""
+        self.run = ""
 
     def beat(self, waiting_for: str = "") -> None:
         """The main loop turned; `waiting_for` names what it waits for, empty when it works."""
@@ -81,11 +86,13 @@ class _Server(ThreadingHTTPServer):
 
 
 def _handler(registry: CollectorRegistry, health: Health) -> type[BaseHTTPRequestHandler]:
+    labelled = LabelledByRun(registry, lambda: health.run)
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
             if path == "/metrics":
-                self._answer(200, generate_latest(registry), CONTENT_TYPE_LATEST)
+                self._answer(200, generate_latest(labelled), CONTENT_TYPE_LATEST)
             elif path == "/healthz":
                 self._answer(200 if health.healthy else 503, health.describe().encode())
             elif path == "/readyz":

@@ -41,7 +41,15 @@ from headrace_proto.settings import ActorSettings
 from headrace_proto.telemetry import Health
 from headrace_proto.weights import Weights
 
-RUN = a_run(environments_per_actor=3, rollout_length=4, n_step=4, batch_size=16, exploration="round-robin")
+RUN = a_run(
+    name="run-7",
+    frame_skip=4,
+    environments_per_actor=3,
+    rollout_length=4,
+    n_step=4,
+    batch_size=16,
+    exploration="round-robin",
+)
 
 
 class Peers:
@@ -238,6 +246,7 @@ def test_every_transition_of_every_credit_is_sent(peers: Peers, actor: Actor) ->
     assert max(used) <= RUN.credit_per_round
     assert min(used) < RUN.credit_per_round, "a game ended and its step of resetting was given back"
     assert sum(used) == actor.metric("env_steps_total")
+    assert sum(used) * RUN.frame_skip == actor.metric("frames_total")
     assert actor.metric("episodes_total") == sum(r is not None and r.episode_return is not None for _, r in peers.sent)
 
 
@@ -285,7 +294,7 @@ def test_malformed_messages_are_ignored(peers: Peers, actor: Actor) -> None:
     peers.wait_until(lambda: peers.joined)
     peers.wait_for_ask(1)
     peers.wait_for_subscription()
-    for data in (b"", b"\xff", codec.encode({"schema": 1, "kind": "CREDIT", "credit": -1}), codec.encode([1])):
+    for data in (b"", b"\xff", codec.encode({"schema": 2, "kind": "CREDIT", "credit": -1}), codec.encode([1])):
         peers.router.send_multipart([peers.session, data])
     peers.router.send_multipart([peers.session, b"two", b"frames"])
     peers.xpub.send_multipart([messages.WEIGHTS_TOPIC, b"no weights"])
@@ -380,6 +389,16 @@ def test_a_gate_that_answers_in_another_schema_is_named_with_both_versions(peers
     assert peers.gate_address in str(actor.failure)
 
 
+def test_the_actors_run_is_that_of_its_welcome_and_changes_with_it(peers: Peers, actor: Actor) -> None:
+    start_playing(peers)
+    peers.wait_for_end_of(1)
+    assert actor.health.run == "run-7"
+    another = RUN.model_copy(update={"name": "run-8"})
+    peers.answer_join = lambda: peers.welcome.model_copy(update={"run": another})
+    peers.router.send_multipart([peers.session, Leave(code="unknown", reason="another run").encode()])
+    peers.wait_until(lambda: actor.health.run == "run-8")
+
+
 def test_an_unknown_game_is_a_persons_mistake_and_the_credit_does_not_wait_for_the_lease(
     peers: Peers, actor: Actor
 ) -> None:
@@ -414,7 +433,7 @@ def test_sigterm_sends_what_was_played_says_goodbye_and_exits_0(
     assert process.returncode == 0, errors
     assert [leave.code for leave in peers.left] == ["goodbye"]
     used = sum(header.count for header, _ in peers.wait_for_end_of(1))
-    assert f"headrace_actor_env_steps_total {float(used)}" in exported
+    assert f'headrace_actor_env_steps_total{{run="run-7"}} {float(used)}' in exported
     assert '"event": "joined"' in output
     assert '"event": "stopped"' in output
 

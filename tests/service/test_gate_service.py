@@ -31,6 +31,7 @@ from headrace_proto.messages import (
     Welcome,
 )
 from headrace_proto.settings import GateSettings
+from headrace_proto.specification import RunSpecification
 from headrace_proto.telemetry import Health
 
 pytestmark = pytest.mark.parametrize("transport", ["ipc", "tcp"])
@@ -68,7 +69,8 @@ class Peers:
             journal=self.journal,
         )
         self.registry, self.stop = CollectorRegistry(), StopSignal()
-        self.service = GateService(settings, self.registry, Health(), logs.configure("gate", "warning"))
+        self.health = Health()
+        self.service = GateService(settings, self.registry, self.health, logs.configure("gate", "warning"))
         self.addresses = {
             "t": self.service.transitions_address,
             "c": self.service.control_address,
@@ -88,7 +90,7 @@ class Peers:
         self.stop_gate()
         self.context.destroy(linger=0)
 
-    def report(self, trained_batch: int = 0) -> None:
+    def report(self, trained_batch: int = 0, run: RunSpecification = RUN) -> None:
         progress = Progress(
             learner=self.learner,
             gate=self.gate_id,
@@ -100,7 +102,7 @@ class Peers:
             trained_batch=trained_batch,
             trained=self.trained,
             rejected={},
-            run=RUN,
+            run=run,
             waiting_for="batch",
             finished=False,
         )
@@ -196,6 +198,42 @@ def test_rollouts_pass_through_unread_and_come_back_as_credit(peers: Peers) -> N
     assert peers.metric("trained_transitions_total") == 65
 
 
+def test_bytes_are_counted_as_they_come_and_go(peers: Peers) -> None:
+    peers.greet()
+    greetings = peers.metric("sent_bytes_total")
+    assert greetings > 0
+    actor = Actor(peers, b"A")
+    actor.join()
+    actor.credit(1)
+    actor.credit(2)
+    for part in range(13):
+        actor.push(1 + part // 8, part % 8, payload=bytes(1000))
+
+    header, frames = peers.next_batch()
+
+    arrived = sum(map(len, frames))
+    assert arrived > 13 * 1000
+    assert peers.metric("received_bytes_total") == arrived
+    wait_until(lambda: peers.metric("sent_bytes_total") > greetings)
+    assert peers.metric("sent_bytes_total") - greetings >= arrived + len(header.encode())
+
+
+def test_the_gates_run_is_that_of_its_learner_and_actors_of_another_run_join_again(peers: Peers) -> None:
+    assert peers.health.run == ""
+    peers.greet()
+    wait_until(lambda: peers.health.run == RUN.name)
+    actor = Actor(peers, b"A")
+    assert actor.join().run.name == RUN.name
+    another = RUN.model_copy(update={"name": "another"})
+    peers.learner = messages.SESSION_BYTES * b"M"
+
+    peers.report(run=another)
+
+    wait_until(lambda: peers.health.run == "another")
+    assert actor.hear(Leave).code == "unknown"
+    assert Actor(peers, b"B").join().run == another
+
+
 def test_an_actor_waits_until_there_is_room_for_all_it_asks(peers: Peers) -> None:
     peers.greet()
     first, second, third = (Actor(peers, name) for name in (b"A", b"B", b"C"))
@@ -242,11 +280,11 @@ def test_an_actor_without_a_learner_is_told_to_come_again(peers: Peers) -> None:
 def test_another_schema_is_refused_with_both_versions(peers: Peers) -> None:
     actor = Actor(peers, b"A")
 
-    actor.control.send(Join(host="test").encode().replace(b"\xa6schema\x01", b"\xa6schema\x07"))
+    actor.control.send(Join(host="test").encode().replace(b"\xa6schema\x02", b"\xa6schema\x07"))
 
     leave = actor.hear(Leave)
     assert leave.code == "schema"
-    assert "version 7, this side 1" in leave.reason
+    assert "version 7, this side 2" in leave.reason
 
 
 def test_what_is_malformed_is_counted_by_reason_and_the_gate_goes_on(peers: Peers) -> None:

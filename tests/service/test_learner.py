@@ -109,6 +109,7 @@ def test_greeted_it_continues_the_gates_version_and_generation_and_publishes(
     assert (progress.generation, progress.version, progress.published_version) == (3, 40, 40)
     published = received_weights(subscriber)
     assert (published.generation, published.version, published.env_steps) == (3, 40, 0)
+    assert learner.metric("published_bytes_total") > len(published.encode())
     assert learner.health.ready
     # publish every 16 of batches of 8: P = 2; K = 32; 256 / 8 = 32 batches
     assert learner.metric("policy_lag_bound_updates") == 2 + 32 + 32 - 3

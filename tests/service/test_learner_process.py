@@ -98,6 +98,43 @@ def test_a_loss_that_is_not_finite_stops_it_with_status_3_and_the_last_checkpoin
     assert str(checkpoint_store.folder_of(learner.run_dir, newest.env_steps)) in learner.errors
 
 
+DIVERGES = {"learning_rate": 1e30, "loss": "squared", "optimizer": "rmsprop-keras", "save_every": 16}
+
+
+def diverge(gate: SmallGate, learner: LearnerProcess, after: bytes | None = None) -> bytes:
+    """Send batches to the learner that comes after another until its numbers are not finite; returns who it was."""
+    who = gate.greet(learner=after).learner
+    for seed in range(3):
+        gate.send(two_rollouts(seed), learner=who)
+    assert learner.end() == EXIT_NON_FINITE
+    return who
+
+
+def test_stops_by_numbers_that_are_not_finite_are_counted_over_all_processes_of_the_run(
+    gate: SmallGate, learner: LearnerProcess
+) -> None:
+    stops = 'headrace_learner_non_finite_stops_total{run="run"}'
+    learner.start(**DIVERGES)
+    wait_until(gate.hear)
+    assert f"{stops} 0.0" in learner.page("/metrics")
+    who = diverge(gate, learner)
+    for earlier in (1, 2):
+        (learner.folder / "metrics").unlink()
+        learner.start(**DIVERGES, resume="latest")
+        wait_until((learner.folder / "metrics").exists)
+        assert f"{stops} {float(earlier)}" in learner.page("/metrics")
+        who = diverge(gate, learner, after=who)
+
+
+def test_a_disk_that_fails_at_such_a_stop_hides_it_from_nobody(gate: SmallGate, learner: LearnerProcess) -> None:
+    (learner.run_dir / "stops.json").mkdir(parents=True)
+    learner.start(**DIVERGES)
+    diverge(gate, learner)
+    assert "last good checkpoint:" in learner.errors
+    assert "Traceback" not in learner.errors
+    assert "stop_not_counted" in (learner.folder / "log").read_text()
+
+
 def test_on_sigterm_it_saves_and_exits_with_a_status_that_says_that_it_was_stopped(
     gate: SmallGate, learner: LearnerProcess
 ) -> None:

@@ -16,6 +16,8 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 from waiting import wait_until
 
+from headrace_proto.run_label import RUN_LABEL
+
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
@@ -119,11 +121,10 @@ def scrape(target: str) -> Samples | None:
             text = response.read().decode()
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         return None
-    return {
-        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    for sample in samples:
+        sample.labels.pop(RUN_LABEL, None)
+    return {(sample.name, tuple(sorted(sample.labels.items()))): sample.value for sample in samples}
 
 
 def fetch(target: str, path: str) -> tuple[int, str]:

@@ -121,6 +121,15 @@ def test_a_damaged_checkpoint_is_noticed_and_the_one_before_it_taken_saying_so(t
         checkpoint_store.resolve(tmp_path, "200", warnings)
 
 
+def test_one_saved_before_runs_had_names_is_read(tmp_path: Path) -> None:
+    folder = a_checkpoint(tmp_path, 7)
+    state = json.loads((folder / STATE_FILE).read_text())
+    del state["run"]["name"]
+    (folder / STATE_FILE).write_text(json.dumps(state))
+    assert checkpoints.read(folder).state.run == RUN
+    checkpoints.require_same_game(checkpoints.read(folder).state, RUN.model_copy(update={"name": "new"}), ["0", "1"])
+
+
 def test_an_interrupted_write_leaves_the_old_checkpoints_and_nothing_that_looks_like_a_new_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

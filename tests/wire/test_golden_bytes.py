@@ -32,6 +32,7 @@ GOLDEN = json.loads((Path(__file__).parent / "golden.json").read_text())
 SESSION, GATE, LEARNER = bytes(range(16)), b"gate" * 4, b"learner " * 2
 
 RUN = RunSpecification(
+    name="pong-1",
     game="ALE/Pong-v5",
     seed=1,
     environments_per_actor=8,
@@ -140,7 +141,7 @@ def test_a_weights_blob_has_its_golden_bytes() -> None:
 
 
 def test_another_schema_version_is_refused_with_a_message_that_names_both() -> None:
-    theirs = bytes.fromhex(GOLDEN["join"]).replace(b"\xa6schema\x01", b"\xa6schema\x02")
+    theirs = bytes.fromhex(GOLDEN["join"]).replace(b"\xa6schema\x02", b"\xa6schema\x03")
 
-    with pytest.raises(WireError, match="schema version 2, this side 1"):
+    with pytest.raises(WireError, match="schema version 3, this side 2"):
         messages.decode_kind(theirs)

@@ -90,7 +90,7 @@ def specifications(
                 **environment(kind, {**common, **values}),
             },
             restart_environment={variable_name("resume"): "auto"} if role == "learner" else {},
-            labels={"job": f"headrace-{role}", "run": run_dir.name, **number},
+            labels={"job": f"headrace-{role}", **number},
         )
 
     return [

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from headrace_proto.run_label import RUN_LABEL
+
 PERIOD_SECONDS = 1.0
 RATE_WINDOW_SECONDS = 30.0
 
@@ -140,10 +142,15 @@ class Scraper:
 
 
 def fetch_metrics(address: str | None) -> Metrics:
-    """Every sample without labels, by name; empty if the process does not answer."""
+    """Every sample without labels but the run's, by name; empty if the process does not answer."""
     families = text_string_to_metric_families(_get(address, "/metrics"))
     try:
-        return {sample.name: sample.value for family in families for sample in family.samples if not sample.labels}
+        return {
+            sample.name: sample.value
+            for family in families
+            for sample in family.samples
+            if not {*sample.labels} - {RUN_LABEL}
+        }
     except ValueError:  # another program has the port of a process that is gone
         return {}
 

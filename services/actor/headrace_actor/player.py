@@ -69,6 +69,7 @@ class Player:
         self._states = next_states
         self._game_over = [outcome.terminated or outcome.truncated for outcome in outcomes]
         self._metrics.env_steps.inc(made)
+        self._metrics.frames.inc(made * self._run.frame_skip)
         return made
 
     def end_round(self) -> list[Rollout]:

@@ -113,6 +113,7 @@ class ActorService:
             "gate", lambda: gate.try_join(POLL_SECONDS), lambda: gate.not_ready_reason or self._gate_address
         )
         gate.open(welcome)
+        self._health.run = welcome.run.name
         self._log.info("joined", gate=self._gate_address, actor=welcome.actor, life=welcome.life, game=welcome.run.game)
         return welcome
 

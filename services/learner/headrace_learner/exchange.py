@@ -9,7 +9,6 @@ import time
 from dataclasses import dataclass, field
 
 import zmq
-from prometheus_client import Counter
 
 from headrace_learner import batches
 from headrace_learner.batches import Batch
@@ -24,6 +23,7 @@ from headrace_proto.messages import (
     Progress,
     Session,
 )
+from headrace_proto.metrics import LearnerMetrics
 from headrace_proto.sockets import ServiceSockets
 from headrace_proto.specification import RunSpecification
 
@@ -62,13 +62,13 @@ class Exchange:
         service_sockets: ServiceSockets,
         weights_bind: str,
         batches_address: str,
-        refused_batches: Counter,
+        metrics: LearnerMetrics,
         log: Logger,
     ) -> None:
         """Bind, connect and start, and close the sockets at the end; raises UserError for an unusable address."""
         self._learner = learner
         self._run_specification = run
-        self._refused_batches = refused_batches
+        self._metrics = metrics
         self._log = log
         self._may_log = RateLimit()
         self._sockets = service_sockets
@@ -204,7 +204,7 @@ class Exchange:
             self._is_answer_due = False
 
     def _send_weights(self, weights: bytes) -> None:
-        self._publisher.send_multipart([WEIGHTS_TOPIC, weights], copy=False)
+        self._send(WEIGHTS_TOPIC, weights)
         self._last_weights = time.monotonic()
 
     def _send_progress(self) -> None:
@@ -224,8 +224,12 @@ class Exchange:
             waiting_for=standing.waiting_for,
             finished=standing.finished,
         )
-        self._publisher.send_multipart([PROGRESS_TOPIC, progress.encode()])
+        self._send(PROGRESS_TOPIC, progress.encode())
         self._last_progress = time.monotonic()
+
+    def _send(self, topic: bytes, body: bytes) -> None:
+        self._publisher.send_multipart([topic, body], copy=False)
+        self._metrics.published_bytes.inc(len(topic) + len(body))
 
     def _receive(self) -> None:
         frames = self._puller.recv_multipart(copy=False)
@@ -247,7 +251,7 @@ class Exchange:
         self._inbox.put_nowait(batch)
 
     def _refuse(self, reason: str) -> None:
-        self._refused_batches.inc()
+        self._metrics.refused_batches.inc()
         if self._may_log.allows("refused"):
             self._log.warning("batch_refused", reason=reason)
 

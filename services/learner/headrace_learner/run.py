@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from headrace_learner import algorithms
 from headrace_proto import environments, networks
 from headrace_proto.errors import UserError
@@ -11,7 +14,12 @@ from headrace_proto.specification import NetworkName, RunSpecification
 ATARI_FRAME_STACK = 4
 
 
-def specify(settings: RunSettings) -> RunSpecification:
+def name_of(run_dir: Path) -> str:
+    """The name of a run: its folder's, what is not UTF-8 replaced, since neither wire nor metrics could carry it."""
+    return os.fsencode(run_dir.resolve().name).decode(errors="replace")
+
+
+def specify(settings: RunSettings, name: str = "") -> RunSpecification:
     """The run of the settings, defaults filled in for its game; raises UserError for what does not fit together."""
     game = environments.find_game(settings.game)
     spaces = environments.spaces(game)
@@ -20,6 +28,7 @@ def specify(settings: RunSettings) -> RunSpecification:
         raise UserError(f"--frame-stack {stack}: {game.name} is not an Atari game; allowed here: 1")
     default_network: NetworkName = "dqn-2015" if networks.takes_pixels(spaces.frame_shape) else "mlp"
     run = RunSpecification(
+        name=name,
         game=game.name,
         seed=settings.seed,
         environments_per_actor=settings.environments_per_actor,

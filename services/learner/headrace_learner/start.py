@@ -11,7 +11,7 @@ from contextlib import closing
 import torch
 from prometheus_client import CollectorRegistry
 
-from headrace_learner import checkpoint_store, checkpoints, run, saving
+from headrace_learner import checkpoint_store, checkpoints, run, saving, stops
 from headrace_learner.checkpoints import Checkpoint
 from headrace_learner.exchange import Exchange
 from headrace_learner.reporting import Reporter
@@ -43,6 +43,8 @@ def main(arguments: Sequence[str]) -> None:
     torch.set_num_threads(settings.learner_threads or 1)
     registry = CollectorRegistry()
     metrics, health = LearnerMetrics(registry), Health()
+    health.run = run.name_of(settings.run_dir)
+    stops.count_earlier(settings.run_dir, metrics, log)
     telemetry = TelemetryServer(registry, health, settings.metrics_host, settings.metrics_port)
     telemetry.write_address(settings.metrics_address_file)
     try:
@@ -76,7 +78,7 @@ def serve(
     log: Logger,
 ) -> bool:
     """Train in the calling thread until done or stopped; returns whether the run's steps are done."""
-    specification = run.specify(settings)
+    specification = run.specify(settings, run.name_of(settings.run_dir))
     action_names = environments.action_names(environments.find_game(settings.game))
     learner = Learner(settings, specification, choose_device(settings.device))
     saver = Saver(settings, specification, action_names, metrics, log)
@@ -97,14 +99,15 @@ def serve(
         ServiceSockets("learner", settings, log, metrics.handshake_failures),
         settings.weights_bind,
         settings.batches_address,
-        metrics.refused_batches,
+        metrics,
         log,
     )
     with closing(exchange):
         reporter = Reporter(metrics, settings.run_dir, learner.counters, specification.frame_skip, settings.steps, log)
         with closing(reporter):
             service = Service(settings, specification, learner, exchange, saver, reporter, metrics, health, stop, log)
-            return service.run()
+            with stops.counted(settings.run_dir, log):
+                return service.run()
 
 
 def _write_settings(settings: LearnerSettings) -> None:

@@ -45,6 +45,14 @@ class Gauges:
         """A batch went to the learner."""
         self._metrics.delivered_total.inc(count)
 
+    def received(self, count: int) -> None:
+        """So many bytes came in TRANSITIONS."""
+        self._metrics.received_bytes.inc(count)
+
+    def sent(self, count: int) -> None:
+        """So many bytes went to the learner in BATCH."""
+        self._metrics.sent_bytes.inc(count)
+
     def met_learner(self, generation: int) -> None:
         """A learner was met; the first is no restart."""
         if self._first_generation is None:

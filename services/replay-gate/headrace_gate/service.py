@@ -147,6 +147,7 @@ class GateService:
                     self._log.warning("message refused", reason=error.reason, detail=error.detail)
 
     def _receive_rollout(self, frames: list[zmq.Frame]) -> None:
+        self._gauges.received(sum(map(len, frames)))
         if len(frames) != 2:
             raise WireError("frame_count", f"TRANSITIONS has 2 frames, not {len(frames)}")
         self.gate.on_rollout(frames[0].bytes, frames[1], time.monotonic())
@@ -197,12 +198,14 @@ class GateService:
             if batch is not None:
                 batch.sent = False
             return
+        self._gauges.sent(sum(map(len, frames)))
         if batch is not None:
             self._gauges.delivered(batch.count)
 
     def _observe(self, now: float) -> None:
         gate = self.gate
         self._health.beat(gate.waiting_for)
+        self._health.run = "" if gate.run is None else gate.run.name
         self._gauges.update(gate, now - self._last_turn)
         if gate.waiting_for and self._limit.allows("waiting"):
             self._log.info("waiting", waiting_for=gate.waiting_for, alive=gate.ledger.alive)
