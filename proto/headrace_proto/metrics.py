@@ -246,3 +246,33 @@ class LearnerMetrics:
             "non_finite_stops_total", "Stops of the run, in all its processes, by numbers that are not finite."
         )
         self.episode_return_mean.set(float("nan"))
+
+
+class EvaluatorMetrics:
+    """Metrics of the evaluator; NaN before the first evaluation is done."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        _build_info(registry, "evaluator")
+
+        def gauge(name: str, text: str) -> Gauge:
+            made = Gauge(f"headrace_evaluator_{name}", text, registry=registry)
+            made.set(float("nan"))
+            return made
+
+        def counter(name: str, text: str) -> Counter:
+            return Counter(f"headrace_evaluator_{name}", text, registry=registry)
+
+        self.return_mean = gauge("return_mean", "Mean raw score of the last evaluation's games.")
+        self.return_median = gauge("return_median", "Median raw score of them.")
+        self.return_standard_deviation = gauge(
+            "return_standard_deviation", "Sample's standard deviation of their raw scores, 0 for one game."
+        )
+        self.return_min = gauge("return_min", "Lowest raw score of them.")
+        self.return_max = gauge("return_max", "Highest raw score of them.")
+        self.env_steps = gauge("env_steps", "Transitions that the evaluated checkpoint has been trained on.")
+        self.checkpoint_timestamp = gauge(
+            "checkpoint_timestamp_seconds", "Unix time at which the evaluated checkpoint was saved."
+        )
+        self.epsilon = gauge("epsilon", "Share of random actions in the last evaluation.")
+        self.episodes = counter("episodes_total", "Games ended, those of an evaluation in progress too.")
+        self.evaluations = counter("evaluations_total", "Checkpoints evaluated.")

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import sys
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from annotated_types import Ge, Gt, Le, Lt
 from prometheus_client import CollectorRegistry, Metric
 from pydantic.fields import FieldInfo
 
 from headrace_proto import settings
-from headrace_proto.metrics import ActorMetrics, GateMetrics, LearnerMetrics
+from headrace_proto.metrics import ActorMetrics, EvaluatorMetrics, GateMetrics, LearnerMetrics
 from headrace_proto.names import flag_name, variable_name
 
 SERVICES: tuple[tuple[str, type[settings.Settings]], ...] = (
@@ -24,6 +24,7 @@ SERVICES: tuple[tuple[str, type[settings.Settings]], ...] = (
     ("actor", settings.ActorSettings),
     ("evaluate", settings.EvaluateSettings),
     ("play", settings.PlaySettings),
+    ("evaluator", settings.EvaluatorSettings),
 )
 
 
@@ -37,7 +38,8 @@ def settings_page() -> str:
         "those over the defaults. A variable with the prefix `HEADRACE_` that names no setting is an error.",
         "A checkpoint keeps the steps over which learning rate and epsilon fall, also where they came from `--steps`:",
         "resuming with another `--steps` changes neither schedule.",
-        "*Taken by*: train, evaluate and play are commands of `headrace`; gate, learner and actor are the services.",
+        "*Taken by*: train, evaluate and play are commands of `headrace`; gate, learner, actor and evaluator are the",
+        "services.",
         "",
         "| flag | variable | default | allowed | what | taken by |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -47,14 +49,14 @@ def settings_page() -> str:
         fields = {**service.model_fields, **fields}
     for name, field in sorted(fields.items()):
         shown = field.alias or name
-        takers = ", ".join(title for title, service in SERVICES if name in service.model_fields)
+        takers = {title: service.model_fields[name] for title, service in SERVICES if name in service.model_fields}
         cells = (
             f"`{flag_name(shown)}`",
             f"`{variable_name(shown)}`",
-            _default(name, field),
+            _default(takers),
             _allowed(field),
             field.description or "",
-            takers,
+            ", ".join(takers),
         )
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
@@ -69,11 +71,11 @@ def metrics_page() -> str:
         "`/readyz` whether it is ready, and any other path is 404. `headrace train` writes all addresses to",
         "`runs/<name>/targets.json`, in the form of Prometheus's `file_sd_configs`.",
         "",
-        "Every sample has the label `run` besides, the name of the run's folder, as soon as the service knows it: gate and",
-        "actors have it from the learner. Every service exports `process_start_time_seconds`,",
-        "`process_resident_memory_bytes` and the others of Prometheus's client for its process.",
+        "Every sample has the label `run` besides, the name of the run's folder, as soon as the service knows it: gate",
+        "and actors have it from the learner. Every service exports `process_start_time_seconds`,",
+        "`process_resident_memory_bytes` and what else Prometheus's client knows of its process.",
     ]
-    services = {"gate": GateMetrics, "learner": LearnerMetrics, "actor": ActorMetrics}
+    services = {"gate": GateMetrics, "learner": LearnerMetrics, "actor": ActorMetrics, "evaluator": EvaluatorMetrics}
     for service, metrics in services.items():
         registry = CollectorRegistry()
         metrics(registry)
@@ -91,9 +93,15 @@ def _metric_rows(collected: Iterable[Metric]) -> list[str]:
     return rows
 
 
-def _default(name: str, field: FieldInfo) -> str:
-    if name == "metrics_port":
-        return "gate 9101, learner 9102, actor 9100"
+def _default(takers: Mapping[str, FieldInfo]) -> str:
+    """The default, or each taker's where they differ."""
+    defaults = {taker: _written_default(field) for taker, field in takers.items()}
+    if len(set(defaults.values())) == 1:
+        return next(iter(defaults.values()))
+    return ", ".join(f"{taker} {default}" for taker, default in defaults.items() if default)
+
+
+def _written_default(field: FieldInfo) -> str:
     if field.default is None:
         return ""
     value = str(field.default).lower() if isinstance(field.default, bool) else str(field.default)

@@ -223,6 +223,16 @@ class EvaluateSettings(CheckpointChoice):
     model_config = SettingsConfigDict(env_prefix_target="all")  # HEADRACE_JSON, and not JSON
 
 
+class EvaluatorSettings(ServiceSettings):
+    """The evaluator, which follows a run's newest checkpoints."""
+
+    run_dir: Path = Field(Path("runs/default"), description="Folder of the run's checkpoints, curves and settings.")
+    episodes: int = Field(10, ge=1, description="Games to play.")
+    epsilon: float = Field(0.05, ge=0, le=1, description="Share of random actions.")
+    seed: int = Field(1, ge=0, lt=2**31, description="Seed of games and random actions.")
+    metrics_port: int = Field(9103, ge=0, le=65535, description="Port of /metrics; 0 takes any free one.")
+
+
 class KeysSettings(Settings):
     """`headrace keys`: the CURVE keys of a deployment."""
 
@@ -244,5 +254,6 @@ ALL_SETTINGS: tuple[type[Settings], ...] = (
     TrainSettings,
     EvaluateSettings,
     PlaySettings,
+    EvaluatorSettings,
     KeysSettings,
 )

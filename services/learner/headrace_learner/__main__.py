@@ -1,4 +1,4 @@
-"""`headrace-learner`: train, `evaluate` or `play`."""
+"""`headrace-learner`: train, `evaluate`, `play` or `evaluator`."""
 
 from __future__ import annotations
 
@@ -26,6 +26,11 @@ def _run(arguments: Sequence[str]) -> None:
             from headrace_learner import playing
 
             playing.main(rest)
+        case ["evaluator", *rest]:
+            os.environ["OMP_NUM_THREADS"] = "1"
+            from headrace_learner import evaluator
+
+            evaluator.main(rest)
         case _:
             from headrace_learner import start
 

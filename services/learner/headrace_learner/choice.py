@@ -60,6 +60,12 @@ def _require_game(settings: CheckpointChoice, checkpoint: Checkpoint) -> None:
             raise UserError(
                 f"--game {settings.game}: that is {asked}, and the checkpoint {checkpoint.path} is of {state.run.game}"
             )
+    require_same_actions(checkpoint)
+
+
+def require_same_actions(checkpoint: Checkpoint) -> None:
+    """Raise UserError if the checkpoint's game has other actions here than where it was trained."""
+    state = checkpoint.state
     here = environments.action_names(environments.find_game(state.run.game))
     if here != state.action_names:
         raise UserError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -15,6 +15,7 @@ from headrace_learner.choice import EpsilonGreedyPolicy, choose
 from headrace_proto import environments
 from headrace_proto.arguments import parse
 from headrace_proto.settings import EvaluateSettings
+from headrace_proto.specification import RunSpecification
 
 MAX_ENVIRONMENTS = 8
 NOOP_MAX = 30
@@ -31,26 +32,35 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def evaluate(checkpoint: Checkpoint, episodes: int, epsilon: float, seed: int) -> list[float]:
-    """Raw scores of whole games from no-op starts, lives lost not ending them.
+    """Raw scores of whole games in the order of their ends."""
+    policy = EpsilonGreedyPolicy(checkpoint, epsilon, seed)
+    return [score for ended in play_games(policy, checkpoint.state.run, episodes, seed) for score in ended]
+
+
+def play_games(
+    policy: EpsilonGreedyPolicy, run: RunSpecification, episodes: int, seed: int
+) -> Generator[list[float], None, None]:
+    """Play whole games from no-op starts, lives lost not ending them; yields after every step the scores that it ended.
 
     Every environment plays a number of games that is fixed beforehand: the first to end would favour short games.
     """
-    run = checkpoint.state.run.model_copy(update={"noop_max": NOOP_MAX})
+    run = run.model_copy(update={"noop_max": NOOP_MAX})
     count = min(MAX_ENVIRONMENTS, episodes)
-    quota = [len(range(index, episodes, count)) for index in range(count)]
-    policy = EpsilonGreedyPolicy(checkpoint, epsilon, seed)
-    scores: list[list[float]] = [[] for _ in range(count)]
+    left = [len(range(index, episodes, count)) for index in range(count)]
     running = np.zeros(count)
     with closing(environments.make_vector(run, count)) as vector:
         observations, _ = vector.reset(seed=seed)
-        while any(len(done) < wanted for done, wanted in zip(scores, quota, strict=True)):
+        while any(left):
             actions = policy.actions(environments.stacked(observations, run))
             observations, rewards, terminated, truncated, _ = vector.step(actions)
             running += rewards
+            ended = []
             for index in np.flatnonzero(terminated | truncated):
-                scores[index].append(float(running[index]))
+                if left[index]:
+                    ended.append(float(running[index]))
+                    left[index] -= 1
                 running[index] = 0.0
-    return [score for done, wanted in zip(scores, quota, strict=True) for score in done[:wanted]]
+            yield ended
 
 
 def summary(checkpoint: Checkpoint, scores: list[float], epsilon: float, seed: int) -> dict[str, Any]:
