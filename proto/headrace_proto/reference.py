@@ -71,6 +71,8 @@ def metrics_page() -> str:
         "`/readyz` whether it is ready, and any other path is 404. `headrace train` writes all addresses to",
         "`runs/<name>/targets.json`, in the form of Prometheus's `file_sd_configs`.",
         "",
+        "`python -m headrace_proto.healthcheck PORT` asks `/readyz` on this machine and exits with 0 or 1, for containers.",
+        "",
         "Every sample has the label `run` besides, the name of the run's folder, as soon as the service knows it: gate",
         "and actors have it from the learner. Every service exports `process_start_time_seconds`,",
         "`process_resident_memory_bytes` and what else Prometheus's client knows of its process.",
