@@ -116,6 +116,8 @@ def test_every_service_answers_metrics_health_and_readiness_and_nothing_else(tmp
                 assert fetch(target, "/healthz")[0] == 200
                 wait_until(lambda target=target: fetch(target, "/readyz")[0] == 200)  # type: ignore[misc]
                 assert fetch(target, "/anything")[0] == 404
+                samples = [line for line in fetch(target, "/metrics")[1].splitlines() if not line.startswith("#")]
+                assert [line for line in samples if 'run="run"' not in line] == []
         assert run.value("learner", "learner_policy_lag_bound_updates") == 37
         assert run.total("actor", "actor_inference_seconds_count") > 0
         run.interrupt()
@@ -125,6 +127,7 @@ def test_every_service_answers_metrics_health_and_readiness_and_nothing_else(tmp
 METRICS = {
     "actor": [
         "actor_env_steps_total",
+        "actor_frames_total",
         "actor_episodes_total",
         "actor_episode_return_bucket",
         "actor_blocked_seconds_total",
@@ -139,10 +142,12 @@ METRICS = {
         "gate_accepted_transitions_total",
         "gate_delivered_transitions_total",
         "gate_trained_transitions_total",
-        'gate_rejected_transitions_total{reason="malformed"}',
-        'gate_lost_transitions_total{cause="actor_gone"}',
+        'gate_rejected_transitions_total{reason="malformed"',
+        'gate_lost_transitions_total{cause="actor_gone"',
         "gate_actors",
         "gate_queue_wait_seconds_bucket",
+        "gate_received_bytes_total",
+        "gate_sent_bytes_total",
     ],
     "learner": [
         "learner_updates_total",
@@ -157,6 +162,8 @@ METRICS = {
         "learner_batch_wait_seconds_total",
         "learner_checkpoint_timestamp_seconds",
         "learner_episode_return_mean",
+        "learner_published_bytes_total",
+        "learner_non_finite_stops_total",
     ],
 }
 """Names that dashboards and alerts of others stand on."""
