@@ -186,6 +186,7 @@ class GateMetrics:
             "capacity_limited_seconds_total", "Seconds in which the learner starved while actors waited for credit."
         )
         self.learner_restarts = counter("learner_restarts_total", "New learners greeted after the first.")
+        self.run_finished = gauge("run_finished", "1 once the learner has said that the run's steps are done, else 0.")
         for reason in REJECTION_REASONS:
             self.rejected_total.labels(reason)
         for cause in LOSS_CAUSES:

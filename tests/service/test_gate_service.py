@@ -90,7 +90,7 @@ class Peers:
         self.stop_gate()
         self.context.destroy(linger=0)
 
-    def report(self, trained_batch: int = 0, run: RunSpecification = RUN) -> None:
+    def report(self, trained_batch: int = 0, run: RunSpecification = RUN, finished: bool = False) -> None:
         progress = Progress(
             learner=self.learner,
             gate=self.gate_id,
@@ -104,7 +104,7 @@ class Peers:
             rejected={},
             run=run,
             waiting_for="batch",
-            finished=False,
+            finished=finished,
         )
         self.learner_out.send_multipart([messages.PROGRESS_TOPIC, progress.encode()])
 
@@ -151,6 +151,10 @@ class Actor:
     def join(self) -> Welcome:
         self.ask(Join(host="test"))
         return self.hear(Welcome)
+
+    def refused(self) -> Leave:
+        self.ask(Join(host="test"))
+        return self.hear(Leave)
 
     def credit(self, number: int, count: int = 40) -> CreditGrant:
         self.ask(CreditRequest(credit=number, count=count, finished=number - 1))
@@ -232,6 +236,16 @@ def test_the_gates_run_is_that_of_its_learner_and_actors_of_another_run_join_aga
     wait_until(lambda: peers.health.run == "another")
     assert actor.hear(Leave).code == "unknown"
     assert Actor(peers, b"B").join().run == another
+
+
+def test_a_finished_run_is_told_from_one_whose_learner_is_away(peers: Peers) -> None:
+    peers.greet()
+    assert peers.metric("run_finished") == 0
+
+    peers.report(finished=True)
+
+    wait_until(lambda: peers.metric("run_finished") == 1)
+    assert Actor(peers, b"A").refused().code == "finished"
 
 
 def test_an_actor_waits_until_there_is_room_for_all_it_asks(peers: Peers) -> None:

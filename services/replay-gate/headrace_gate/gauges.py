@@ -28,6 +28,7 @@ class Gauges:
         metrics.untrained.set(ledger.delivered)
         metrics.actors.set(len(gate.roster.seats))
         metrics.waiting_actors.set(gate.roster.waiting)
+        metrics.run_finished.set(gate.learner.is_finished)
         self._advance(metrics.promised_total, ledger.promised_total)
         self._advance(metrics.returned_total, ledger.returned_total)
         self._advance(metrics.accepted_total, ledger.accepted_total)
