@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from dataclasses import dataclass, field
 
 import zmq
 from zmq.auth.thread import ThreadAuthenticator
@@ -21,6 +22,21 @@ SELF_TEST_SECONDS = 10.0
 
 PEER_TYPES = {zmq.PULL: zmq.PUSH, zmq.PUSH: zmq.PULL, zmq.ROUTER: zmq.DEALER, zmq.XPUB: zmq.SUB}
 """Socket type that connects to a bound one; ZeroMQ looks at types before it looks at keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientKeys:
+    """The keys of a connection, in Z85."""
+
+    server: bytes
+    public: bytes
+    secret: bytes = field(repr=False)
+
+    def use(self, socket: zmq.Socket[bytes]) -> None:
+        """Let the socket's next connection accept only this server."""
+        socket.curve_serverkey = self.server
+        socket.curve_publickey = self.public
+        socket.curve_secretkey = self.secret
 
 
 class Curve:
@@ -41,16 +57,14 @@ class Curve:
         socket.zap_domain = name.encode()
         socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
 
-    def trust(self, socket: zmq.Socket[bytes], server: Role) -> None:
-        """Let a socket that will connect accept only a server of this role; raises UserError."""
+    def client_keys(self, server: Role) -> ClientKeys:
+        """What a socket needs to connect to a server of this role, as the files say now; raises UserError."""
         pair = self._keyring.pair()
-        socket.curve_serverkey = self._keyring.current(server)
-        socket.curve_publickey = pair.public
-        socket.curve_secretkey = pair.secret
+        return ClientKeys(self._keyring.current(server), pair.public, pair.secret)
 
     def require_refusal(self, socket: zmq.Socket[bytes], address: str) -> None:
         """Raise HeadraceError unless a client with an unknown key is refused at a bound socket."""
-        outcome = _knock(socket.socket_type, address, self._keyring.pair().public)
+        outcome = _knock(int(socket.type), address, self._keyring.pair().public)
         if outcome != zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             heard = "nothing" if outcome is None else zmq.Event(outcome).name
             raise HeadraceError(

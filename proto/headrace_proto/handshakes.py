@@ -24,10 +24,22 @@ ADVICE_TO_CLIENTS = {
 }
 
 
+@dataclass(slots=True)
+class Refusal:
+    """Why a client's last handshake failed, empty if it did not; written by the watch, read by the sockets' thread."""
+
+    reason: str = ""
+
+    def forget(self) -> None:
+        """A handshake has succeeded."""
+        self.reason = ""
+
+
 @dataclass(frozen=True, slots=True)
 class _Watched:
     monitor: zmq.Socket[bytes]
     failed: Callable[[str], None]
+    succeeded: Callable[[], None]
 
 
 class HandshakeWatch:
@@ -48,11 +60,16 @@ class HandshakeWatch:
         if self._failures is not None:
             for reason in HANDSHAKE_FAILURE_REASONS:
                 self._failures.labels(name, reason)
-        self._watch(socket, lambda reason: self._count(name, reason))
+        self._watch(socket, lambda reason: self._count(name, reason), lambda: None)
 
-    def client(self, socket: zmq.Socket[bytes], address: str) -> None:
-        """Say in the log why a connection to a server fails, and what to check."""
-        self._watch(socket, lambda reason: self._explain(address, reason))
+    def client(self, socket: zmq.Socket[bytes], address: str, refusal: Refusal) -> None:
+        """Note why a connection to a server fails until it does not, and say in the log what to check."""
+
+        def failed(reason: str) -> None:
+            refusal.reason = reason
+            self._explain(address, reason)
+
+        self._watch(socket, failed, refusal.forget)
 
     def close(self) -> None:
         """End the thread and free the monitors; before the context ends."""
@@ -62,10 +79,10 @@ class HandshakeWatch:
         for watched in self._watched:
             watched.monitor.close(linger=0)
 
-    def _watch(self, socket: zmq.Socket[bytes], failed: Callable[[str], None]) -> None:
-        monitor = socket.get_monitor_socket(FAILURES | zmq.EVENT_MONITOR_STOPPED)
+    def _watch(self, socket: zmq.Socket[bytes], failed: Callable[[str], None], succeeded: Callable[[], None]) -> None:
+        monitor = socket.get_monitor_socket(FAILURES | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_MONITOR_STOPPED)
         with self._lock:
-            self._watched.append(_Watched(monitor, failed))
+            self._watched.append(_Watched(monitor, failed, succeeded))
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="handshakes", daemon=True)
             self._thread.start()
@@ -86,6 +103,8 @@ class HandshakeWatch:
             watched.monitor.close(linger=0)
             with self._lock:
                 self._watched.remove(watched)
+        elif event["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            watched.succeeded()
         else:
             watched.failed(reason_of(event["event"], event["value"]))
 

@@ -21,8 +21,8 @@ usage: headrace keys make|show|rotate|retire [--keys DIR] [--role gate|learner|a
   retire   accept the old ones no longer
 
 DIR (default: keys) gets a folder for each role; a service needs only its own.
-After rotating gate or learner, restart both: actors follow by themselves. A new key
-of actors counts from an actor's next start. Then retire the old keys.
+A role uses its new key from its next start on, and the other services follow by
+themselves: after `rotate`, restart the services of that role, then retire the old key.
 """
 
 

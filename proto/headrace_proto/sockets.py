@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket as unix_socket
+import time
 from collections.abc import Collection
+from dataclasses import dataclass, field
 
 import zmq
 from prometheus_client import Counter
 
 from headrace_proto.codec import MAX_MESSAGE_BYTES
-from headrace_proto.curve import Curve
+from headrace_proto.curve import ClientKeys, Curve
 from headrace_proto.errors import UserError
-from headrace_proto.handshakes import HandshakeWatch
+from headrace_proto.handshakes import HandshakeWatch, Refusal
 from headrace_proto.keys import Keyring, Role
-from headrace_proto.logs import Logger
+from headrace_proto.logs import Logger, RateLimit
 from headrace_proto.settings import ServiceSettings
 
 HIGH_WATER_MARK = 256
 """Backstop in messages; the bound in transitions is kept by credits, since a high-water mark counts per peer."""
 
 LINGER_MILLISECONDS = 500
+
+RECONNECT_SECONDS = 2.0
+"""Between attempts of a client whose handshakes fail."""
 
 
 def context() -> zmq.Context[zmq.Socket[bytes]]:
@@ -42,12 +48,25 @@ def context() -> zmq.Context[zmq.Socket[bytes]]:
     return made
 
 
+@dataclass(slots=True)
+class _Connection:
+    socket: zmq.Socket[bytes]
+    address: str
+    server: Role
+    keys: ClientKeys | None
+    refusal: Refusal = field(default_factory=Refusal)
+    due: float | None = None
+
+
 class ServiceSockets:
     """The sockets of one service: a context, the keys on its TCP sockets, and a watch over their handshakes."""
 
     def __init__(self, role: Role, settings: ServiceSettings, log: Logger, failures: Counter | None = None) -> None:
         """`failures` counts failed handshakes by socket and reason. Raises UserError for keys that cannot be used."""
         self._insecure = settings.insecure
+        self._log = log
+        self._limit = RateLimit()
+        self._connections: list[_Connection] = []
         keyring = None if settings.keys is None else Keyring(settings.keys, role)
         self.context = context()
         self._watch = HandshakeWatch(failures, log)
@@ -78,10 +97,47 @@ class ServiceSockets:
         """Connect in the background to a server of a role; raises UserError, also where keys are needed."""
         if _is_tcp(address):
             self._require_keys(address, setting)
-            if self._curve is not None:
-                self._curve.trust(socket, server)
-            self._watch.client(socket, address)
+            connection = _Connection(socket, address, server, self._client_keys(server))
+            self._connections.append(connection)
+            self._watch.client(socket, address, connection.refusal)
+            if connection.keys is not None:
+                connection.keys.use(socket)
         connect(socket, address, setting)
+
+    def reconnect_refused(self) -> None:
+        """Connect anew where handshakes fail, with the keys as they are now; for the sockets' own thread, each turn.
+
+        ZeroMQ itself gives up after a refusal, and goes on with the old keys after a connection that broke.
+        """
+        self._connections = [connection for connection in self._connections if not connection.socket.closed]
+        now = time.monotonic()
+        for connection in self._connections:
+            if not connection.refusal.reason:
+                connection.due = None
+            elif connection.due is None:
+                connection.due = now + RECONNECT_SECONDS
+            elif now >= connection.due:
+                connection.due = now + RECONNECT_SECONDS
+                self._reconnect(connection)
+
+    def _reconnect(self, connection: _Connection) -> None:
+        try:
+            keys = self._client_keys(connection.server)
+        except UserError as error:
+            if self._limit.allows("keys"):
+                self._log.error("cannot connect: the keys cannot be read", address=connection.address, error=str(error))
+            return
+        if connection.refusal.reason == "broken" and keys == connection.keys:
+            return  # ZeroMQ tries again by itself, and keeps what waits to be sent
+        connection.keys = keys
+        if keys is not None:
+            keys.use(connection.socket)
+        with contextlib.suppress(zmq.ZMQError):  # the socket may have forgotten the address already
+            connection.socket.disconnect(connection.address)
+        connection.socket.connect(connection.address)
+
+    def _client_keys(self, server: Role) -> ClientKeys | None:
+        return None if self._curve is None else self._curve.client_keys(server)
 
     def close(self, linger: int = LINGER_MILLISECONDS) -> None:
         """Send what is under way, for so many milliseconds, and free everything; sockets still open are closed."""

@@ -12,18 +12,16 @@ from headrace_learner import stops
 from headrace_proto.errors import NonFiniteError, UserError
 from headrace_proto.metrics import LearnerMetrics
 
-LOG = structlog.get_logger()
-
 
 def stop(run_dir: Path, error: Exception) -> None:
-    with pytest.raises(type(error)), stops.counted(run_dir, LOG):
+    with pytest.raises(type(error)), stops.counted(run_dir, structlog.get_logger()):
         raise error
 
 
 def exported(run_dir: Path) -> float | None:
     """What a learner that starts now says of the processes before it."""
     registry = CollectorRegistry()
-    stops.count_earlier(run_dir, LearnerMetrics(registry), LOG)
+    stops.count_earlier(run_dir, LearnerMetrics(registry), structlog.get_logger())
     return registry.get_sample_value("headrace_learner_non_finite_stops_total")
 
 
@@ -34,7 +32,7 @@ def test_a_new_run_has_none(tmp_path: Path) -> None:
 def test_each_is_counted_and_other_ends_are_not(tmp_path: Path) -> None:
     stop(tmp_path, NonFiniteError("the loss is nan"))
     stop(tmp_path, UserError("a mistake"))
-    with stops.counted(tmp_path, LOG):
+    with stops.counted(tmp_path, structlog.get_logger()):
         pass
     stop(tmp_path, NonFiniteError("the loss is inf"))
     assert exported(tmp_path) == 2

@@ -45,6 +45,7 @@ class GateLink:
 
     def try_join(self, timeout_seconds: float) -> Welcome | None:
         """Ask to be taken in, every second anew, and wait a moment for the answer."""
+        self._sockets.reconnect_refused()
         now = time.monotonic()
         if now >= self._join_due:
             self._join_due = now + ASK_AGAIN_SECONDS
@@ -73,6 +74,7 @@ class GateLink:
 
     def exchange(self, timeout_seconds: float = 0.0) -> None:
         """Hear what the gate says, waiting at most so long for it, and say what is due."""
+        self._sockets.reconnect_refused()
         now = self._say_what_is_due()
         if timeout_seconds:
             wait = min(timeout_seconds, self.session.seconds_until_due(now))

@@ -153,6 +153,7 @@ class Exchange:
                 socket.close()
 
     def _turn(self) -> None:
+        self._sockets.reconnect_refused()
         poller = zmq.Poller()
         poller.register(self._wake, zmq.POLLIN)
         poller.register(self._publisher, zmq.POLLIN)

@@ -62,6 +62,7 @@ class GateService:
 
     def turn(self) -> None:
         """Wait for messages at most a moment, and act on them."""
+        self._sockets.reconnect_refused()
         ready = dict(self._poller.poll(POLL_MILLISECONDS))
         for socket, receive in self._receivers:
             if socket in ready:

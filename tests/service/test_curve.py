@@ -1,0 +1,370 @@
+"""CURVE on real sockets: known keys work, and whoever else connects gets nothing in and nothing out."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import zmq
+from made_up import a_run
+from prometheus_client import CollectorRegistry
+from waiting import wait_until
+
+from headrace_gate.service import GateService
+from headrace_proto import keys, logs, messages
+from headrace_proto.curve import Curve
+from headrace_proto.errors import HeadraceError, UserError
+from headrace_proto.keys import Keyring, Role
+from headrace_proto.lifecycle import StopSignal
+from headrace_proto.logs import Logger
+from headrace_proto.messages import PROGRESS_TOPIC, Join, Leave, Progress, RolloutHeader
+from headrace_proto.settings import ActorSettings, GateSettings, LearnerSettings, ServiceSettings
+from headrace_proto.sockets import ServiceSockets, is_loopback
+from headrace_proto.telemetry import Health
+
+ANY_PORT = "tcp://127.0.0.1:*"
+SETTINGS: dict[Role, type[ServiceSettings]] = {"gate": GateSettings, "learner": LearnerSettings, "actor": ActorSettings}
+
+
+class SecuredGate:
+    """A gate with keys in a thread, and a learner's socket for it to hear."""
+
+    def __init__(self, folder: Path, control_bind: str = ANY_PORT) -> None:
+        self.folder = folder
+        self.learner = service_sockets("learner", folder)
+        self.publisher = self.learner.make(zmq.XPUB)
+        weights = self.learner.bind(self.publisher, ANY_PORT, "weights-bind", "weights", clients=["gate", "actor"])
+        settings = GateSettings(
+            keys=folder,
+            transitions_bind=ANY_PORT,
+            control_bind=control_bind,
+            batches_bind=ANY_PORT,
+            learner_address=weights,
+        )
+        self.registry, self.stop = CollectorRegistry(), StopSignal()
+        self.service = GateService(settings, self.registry, Health(), quiet_log())
+        self.addresses = {
+            "control": self.service.control_address,
+            "transitions": self.service.transitions_address,
+            "batches": self.service.batches_address,
+        }
+        self.thread = threading.Thread(target=self.service.run, args=[self.stop])
+        self.thread.start()
+
+    def failures(self, socket: str, reason: str) -> float:
+        labels = {"socket": socket, "reason": reason}
+        return self.registry.get_sample_value("headrace_handshake_failures_total", labels) or 0.0
+
+    @property
+    def all_failures(self) -> dict[tuple[str, str], float]:
+        return {
+            (sample.labels["socket"], sample.labels["reason"]): sample.value
+            for metric in self.registry.collect()
+            for sample in metric.samples
+            if sample.name == "headrace_handshake_failures_total"
+        }
+
+    @property
+    def refused_messages(self) -> float:
+        return sum(
+            sample.value
+            for metric in self.registry.collect()
+            for sample in metric.samples
+            if sample.name == "headrace_gate_refused_messages_total"
+        )
+
+    def close(self) -> None:
+        self.stop.is_set = True
+        self.thread.join(10)
+        self.learner.close(linger=0)
+
+
+def quiet_log() -> Logger:
+    return logs.configure("test", "error")
+
+
+def service_sockets(role: Role, folder: Path | None, insecure: bool = False) -> ServiceSockets:
+    return ServiceSockets(role, SETTINGS[role](keys=folder, insecure=insecure), quiet_log())
+
+
+def joins(sockets: ServiceSockets, address: str, milliseconds: int = 10_000) -> bool:
+    """Whether an actor's JOIN at an address is answered in time."""
+    with sockets.make(zmq.DEALER) as dealer:
+        dealer.linger = 0
+        dealer.routing_id = b"A" * 16
+        sockets.connect(dealer, address, "gate-address", server="gate")
+        dealer.send(Join(host="test").encode())
+        if not dealer.poll(milliseconds):
+            return False
+        # A gate that has not met its learner says so.
+        assert messages.decode(Leave, dealer.recv()).code == "not_ready"
+        return True
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    keys.make(tmp_path / "keys")
+    return tmp_path / "keys"
+
+
+@pytest.fixture
+def gate(folder: Path) -> Iterator[SecuredGate]:
+    with closing(SecuredGate(folder)) as made:
+        yield made
+
+
+def test_an_actor_with_its_key_is_answered_and_no_failure_is_counted(gate: SecuredGate) -> None:
+    with closing(service_sockets("actor", gate.folder)) as actor:
+        assert joins(actor, gate.addresses["control"])
+
+    reasons = ("unknown_key", "wrong_server_key", "not_curve", "broken")
+    sockets = ("transitions", "control", "batches")
+    assert gate.all_failures == {(socket, reason): 0.0 for socket in sockets for reason in reasons}
+
+
+def test_the_gate_hears_its_learner(gate: SecuredGate) -> None:
+    progress = Progress(
+        learner=b"L" * 16,
+        gate=bytes(16),
+        generation=0,
+        version=0,
+        published_version=0,
+        env_steps=0,
+        received_batch=0,
+        trained_batch=0,
+        trained=0,
+        rejected={},
+        run=a_run(),
+        waiting_for="gate",
+        finished=False,
+    )
+    with gate.learner.make(zmq.PULL) as batches:
+        gate.learner.connect(batches, gate.addresses["batches"], "batches-address", server="gate")
+
+        def greeted() -> bool:
+            gate.publisher.send_multipart([PROGRESS_TOPIC, progress.encode()])
+            return batches.poll(50) != 0
+
+        wait_until(greeted)
+
+
+def stranger(tmp_path: Path, gate: SecuredGate, kind: str) -> ServiceSockets:
+    """Sockets of somebody who may not connect to the gate as an actor."""
+    if kind == "no keys":
+        return service_sockets("actor", None)
+    if kind == "the learner's key":
+        return service_sockets("learner", gate.folder)
+    keys.make(tmp_path / "foreign")
+    foreign = tmp_path / "foreign" / "actor"
+    if kind == "an unknown key":
+        public = gate.folder / "actor" / "gate.pub"
+        (foreign / "gate.pub").unlink()
+        (foreign / "gate.pub").write_bytes(public.read_bytes())
+    return service_sockets("actor", foreign.parent)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("an unknown key", "unknown_key"),
+        ("the learner's key", "unknown_key"),
+        ("the wrong server key", "wrong_server_key"),
+        ("no keys", "not_curve"),
+    ],
+)
+def test_a_stranger_gets_nothing_in_and_nothing_out(gate: SecuredGate, tmp_path: Path, kind: str, reason: str) -> None:
+    header = RolloutHeader(
+        session=b"S" * 16, actor=0, credit=1, part=0, final=True, count=5, generation=1, weights_version=0
+    )
+    with (
+        closing(stranger(tmp_path, gate, kind)) as sockets,
+        sockets.make(zmq.DEALER) as control,
+        sockets.make(zmq.PUSH) as transitions,
+    ):
+        control.linger = transitions.linger = 0
+        sockets.connect(control, gate.addresses["control"], "gate-address", server="gate")
+        sockets.connect(transitions, gate.addresses["transitions"], "transitions-address", server="gate")
+        control.send(Join(host="stranger").encode())
+        transitions.send_multipart([header.encode(), b"payload"])
+
+        def has_tried_twice() -> bool:
+            sockets.reconnect_refused()
+            return gate.failures("control", reason) > 1 and gate.failures("transitions", reason) > 1
+
+        wait_until(has_tried_twice)
+
+        assert not control.poll(0)
+    assert gate.refused_messages == 0
+    with closing(service_sockets("actor", gate.folder)) as honest:
+        assert joins(honest, gate.addresses["control"])
+
+
+def test_an_actor_may_not_take_batches(gate: SecuredGate) -> None:
+    with closing(service_sockets("actor", gate.folder)) as actor, actor.make(zmq.PULL) as batches:
+        actor.connect(batches, gate.addresses["batches"], "batches-address", server="gate")
+
+        wait_until(lambda: gate.failures("batches", "unknown_key") > 0)
+
+        assert not batches.poll(0)
+
+
+def test_nobody_is_let_in_when_nobody_answers_for_the_keys(gate: SecuredGate) -> None:
+    curve = gate.service._sockets._curve
+    assert curve is not None
+    curve.close()
+
+    with closing(service_sockets("actor", gate.folder)) as actor:
+        assert not joins(actor, gate.addresses["control"], milliseconds=500)
+
+
+class OpenDoor(Curve):
+    """An allow-list that lets everybody in, as a mistake in ours would."""
+
+    def require_refusal(self, socket: zmq.Socket[bytes], address: str) -> None:
+        self._authenticator.allow_any = True
+        super().require_refusal(socket, address)
+
+
+@pytest.mark.parametrize("kind", [zmq.PULL, zmq.ROUTER, zmq.PUSH, zmq.XPUB])
+def test_a_socket_that_lets_a_stranger_in_is_not_served(folder: Path, kind: int) -> None:
+    with closing(service_sockets("gate", None)) as sockets:
+        sockets._curve = OpenDoor(sockets.context, Keyring(folder, "gate"), quiet_log())
+        socket = sockets.make(kind)
+
+        with pytest.raises(HeadraceError, match="a client with an unknown key was not refused"):
+            sockets.bind(socket, ANY_PORT, "control-bind", "control", clients=["actor"])
+
+
+def test_a_rotated_key_of_actors_counts_at_once_and_the_old_one_until_it_is_retired(gate: SecuredGate) -> None:
+    with closing(service_sockets("actor", gate.folder)) as actor:
+        address = gate.addresses["control"]
+        old = Keyring(gate.folder, "actor").pair()
+        keys.rotate(gate.folder, ["actor"])
+        assert joins(actor, address)
+
+        (gate.folder / "actor" / "secret.key").unlink()
+        (gate.folder / "actor" / "secret.key").write_bytes(old.secret)
+        assert joins(actor, address)
+
+        keys.retire(gate.folder, ["actor"])
+        assert not joins(actor, address, milliseconds=500)
+        wait_until(lambda: gate.failures("control", "unknown_key") > 0)
+
+
+def test_an_actor_finds_a_gate_whose_key_was_rotated_without_being_restarted(folder: Path) -> None:
+    with closing(service_sockets("actor", folder)) as actor:
+        with closing(SecuredGate(folder)) as gate:
+            assert joins(actor, gate.addresses["control"])
+        keys.rotate(folder, ["gate"])
+        with closing(SecuredGate(folder)) as gate:
+            assert joins(actor, gate.addresses["control"])
+
+
+class WaitingActor:
+    """An actor's control socket that goes on asking to be taken in, as actors do."""
+
+    def __init__(self, folder: Path, address: str) -> None:
+        self.sockets = service_sockets("actor", folder)
+        self.dealer = self.sockets.make(zmq.DEALER)
+        self.dealer.routing_id = b"W" * 16
+        self.sockets.connect(self.dealer, address, "gate-address", server="gate")
+
+    def is_answered(self) -> bool:
+        self.sockets.reconnect_refused()
+        with contextlib.suppress(zmq.Again):  # while it is refused there is nowhere to send
+            self.dealer.send(Join(host="test").encode(), zmq.NOBLOCK)
+        return self.dealer.poll(100) != 0
+
+    def close(self) -> None:
+        self.sockets.close(linger=0)
+
+
+def test_an_actor_that_was_refused_is_taken_in_once_its_key_is_known(gate: SecuredGate) -> None:
+    known = gate.folder / "gate" / "actor.pub"
+    kept = known.read_bytes()
+    known.unlink()
+    known.write_bytes(zmq.curve_keypair()[0] + b"\n")
+    with closing(WaitingActor(gate.folder, gate.addresses["control"])) as actor:
+        wait_until(lambda: gate.failures("control", "unknown_key") > 0)
+        assert not actor.is_answered()
+
+        known.write_bytes(kept)
+
+        wait_until(actor.is_answered)
+
+
+def test_an_actor_follows_a_gate_to_its_new_key_without_a_restart(folder: Path) -> None:
+    with closing(SecuredGate(folder)) as gate:
+        address = gate.addresses["control"]
+        actor = WaitingActor(folder, address)
+        wait_until(actor.is_answered)
+
+    keys.rotate(folder, ["gate"])
+
+    with closing(actor), closing(SecuredGate(folder, control_bind=address)):
+        wait_until(actor.is_answered)
+
+
+def test_when_the_keys_cannot_be_read_nobody_is_accepted(gate: SecuredGate) -> None:
+    (gate.folder / "gate" / "actor.pub").unlink()
+
+    with closing(service_sockets("actor", gate.folder)) as actor:
+        assert not joins(actor, gate.addresses["control"], milliseconds=500)
+    wait_until(lambda: gate.failures("control", "unknown_key") > 0)
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("tcp://127.0.0.1:5556", True),
+        ("tcp://127.8.0.1:5556", True),
+        ("tcp://localhost:5556", True),
+        ("tcp://[::1]:5556", True),
+        ("tcp://*:5556", False),
+        ("tcp://0.0.0.0:5556", False),
+        ("tcp://[::]:5556", False),
+        ("tcp://gate:5556", False),
+        ("tcp://10.0.0.7:5556", False),
+        ("tcp://127.0.0.1.example.org:5556", False),
+    ],
+)
+def test_loopback_is_known_by_its_name(address: str, expected: bool) -> None:
+    assert is_loopback(address) == expected
+
+
+def test_tcp_beyond_this_machine_needs_keys_or_a_word_that_none_are_wanted(folder: Path) -> None:
+    refusal = (
+        r"--gate-address tcp://10\.0\.0\.7:5556: reaches beyond this machine without keys; give --keys .*--insecure"
+    )
+    with closing(service_sockets("actor", None)) as sockets:
+        dealer = sockets.make(zmq.DEALER)
+        with pytest.raises(UserError, match=refusal):
+            sockets.connect(dealer, "tcp://10.0.0.7:5556", "gate-address", server="gate")
+    with closing(service_sockets("gate", None)) as sockets:
+        router = sockets.make(zmq.ROUTER)
+        with pytest.raises(UserError, match="--control-bind"):
+            sockets.bind(router, "tcp://*:*", "control-bind", "control", clients=["actor"])
+
+    for allowed in (service_sockets("gate", folder), service_sockets("gate", None, insecure=True)):
+        with closing(allowed) as sockets:
+            router = sockets.make(zmq.ROUTER)
+            sockets.bind(router, "tcp://*:*", "control-bind", "control", clients=["actor"])
+
+
+def test_a_unix_socket_needs_no_keys(tmp_path: Path, folder: Path) -> None:
+    address = f"ipc://{tmp_path}/control"
+    with closing(service_sockets("gate", folder)) as gate, closing(service_sockets("actor", None)) as actor:
+        router, dealer = gate.make(zmq.ROUTER), actor.make(zmq.DEALER)
+        gate.bind(router, address, "control-bind", "control", clients=["actor"])
+        actor.connect(dealer, address, "gate-address", server="gate")
+        dealer.send(b"hello")
+        wait_until(lambda: router.poll(50) != 0)
+
+
+def test_keys_that_cannot_be_used_stop_a_service_at_start(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is missing; make keys with"):
+        service_sockets("learner", tmp_path)
