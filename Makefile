@@ -9,7 +9,7 @@ PYTHON ?= $(firstword $(shell command -v python3.11 python3) python3.11)
 VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := proto services/actor services/learner services/replay-gate deploy/local
-SOURCES := $(PACKAGES) tests $(wildcard bench)
+SOURCES := $(PACKAGES) deploy/grafana tests $(wildcard bench)
 INSTALLED := $(VENV)/.installed
 
 GAME ?= breakout
