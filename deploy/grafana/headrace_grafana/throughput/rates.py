@@ -32,7 +32,7 @@ RATES = Row(
             least=0,
         ),
         TimeSeries(
-            title="Updates/s",
+            title="Updates/s of the learner",
             shows="Optimizer steps, each on about batch_size transitions.",
             bad="0 for minutes, or a fall without a change of actors or settings.",
             remedy="Look at the learner's time: if it waits, add actors; if it updates, it is the limit.",
