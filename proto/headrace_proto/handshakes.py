@@ -20,7 +20,8 @@ ADVICE_TO_CLIENTS = {
     "unknown_key": "the server does not accept this key: it must stand in the server's .pub file of this role",
     "wrong_server_key": "the server has another key than the .pub file here says",
     "not_curve": "one side uses keys and the other does not: give both --keys, or neither",
-    "broken": "the server ended the connection: it was restarted, or has another key than the .pub file here says",
+    "broken": "the server ended the connection: it was restarted, has another key than the .pub file here says, "
+    "or only one side uses keys",
 }
 
 
