@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from waiting import wait_until
+
 from headrace_grafana import prometheus
 
 DASHBOARDS = Path(__file__).parents[1] / "deploy" / "grafana" / "dashboards"
@@ -50,6 +52,20 @@ def without_data(address: str, run: str = ".*", time: float | None = None) -> li
     `address` is host:port of a Prometheus that has scraped a run with an evaluator.
     """
     return [str(asked) for asked in panel_queries() if not _gives_a_number(address, asked.expression, run, time)]
+
+
+def wait_for_data(address: str, run: str = ".*", seconds: float = 180) -> None:
+    """Until every query gives a number; fail with those that give none."""
+    missing: list[str] = []
+
+    def all_give_numbers() -> bool:
+        missing[:] = without_data(address, run)
+        return not missing
+
+    try:
+        wait_until(all_give_numbers, seconds)
+    except AssertionError as error:
+        raise AssertionError("\n".join([f"without data after {seconds:.0f} s:", *missing])) from error
 
 
 def _gives_a_number(address: str, expression: str, run: str, time: float | None) -> bool:
