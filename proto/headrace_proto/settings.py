@@ -46,11 +46,16 @@ class ServiceSettings(Settings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line shown.")
     metrics_host: str = Field("127.0.0.1", description="Host that /metrics, /healthz and /readyz listen on.")
     metrics_address_file: Path | None = Field(None, description="File to write the metrics' host:port to.")
+
+
+class SocketSettings(ServiceSettings):
+    """What every service has that talks to others over sockets."""
+
     keys: Path | None = Field(None, description="Folder of CURVE keys: encrypts tcp sockets, lets in only known keys.")
     insecure: bool = Field(False, description="Allow tcp beyond this machine without keys.")
 
 
-class ActorSettings(ServiceSettings):
+class ActorSettings(SocketSettings):
     """An actor needs the gate's address and nothing else."""
 
     gate_address: str = Field("tcp://127.0.0.1:5556", description="The gate's ROUTER.")
@@ -69,7 +74,7 @@ class GateLimits(Settings):
     )
 
 
-class GateSettings(ServiceSettings, GateLimits):
+class GateSettings(SocketSettings, GateLimits):
     """The replay-gate."""
 
     transitions_bind: str = Field("tcp://127.0.0.1:5555", description="PULL: rollouts from actors.")
@@ -177,7 +182,7 @@ class ComputeSettings(Settings):
     )
 
 
-class LearnerSettings(ServiceSettings, RunSettings, CheckpointSettings, ComputeSettings):
+class LearnerSettings(SocketSettings, RunSettings, CheckpointSettings, ComputeSettings):
     """The learner."""
 
     weights_bind: str = Field("tcp://127.0.0.1:5558", description="XPUB: weights and progress.")

@@ -18,7 +18,7 @@ from headrace_proto.errors import UserError
 from headrace_proto.handshakes import HandshakeWatch, Refusal
 from headrace_proto.keys import Keyring, Role
 from headrace_proto.logs import Logger, RateLimit
-from headrace_proto.settings import ServiceSettings
+from headrace_proto.settings import SocketSettings
 
 HIGH_WATER_MARK = 256
 """Backstop in messages; the bound in transitions is kept by credits, since a high-water mark counts per peer."""
@@ -61,7 +61,7 @@ class _Connection:
 class ServiceSockets:
     """The sockets of one service: a context, the keys on its TCP sockets, and a watch over their handshakes."""
 
-    def __init__(self, role: Role, settings: ServiceSettings, log: Logger, failures: Counter | None = None) -> None:
+    def __init__(self, role: Role, settings: SocketSettings, log: Logger, failures: Counter | None = None) -> None:
         """`failures` counts failed handshakes by socket and reason. Raises UserError for keys that cannot be used."""
         self._insecure = settings.insecure
         self._log = log

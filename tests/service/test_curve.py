@@ -22,12 +22,12 @@ from headrace_proto.keys import Keyring, Role
 from headrace_proto.lifecycle import StopSignal
 from headrace_proto.logs import Logger
 from headrace_proto.messages import PROGRESS_TOPIC, Join, Leave, Progress, RolloutHeader
-from headrace_proto.settings import ActorSettings, GateSettings, LearnerSettings, ServiceSettings
+from headrace_proto.settings import ActorSettings, GateSettings, LearnerSettings, SocketSettings
 from headrace_proto.sockets import ServiceSockets, is_loopback
 from headrace_proto.telemetry import Health
 
 ANY_PORT = "tcp://127.0.0.1:*"
-SETTINGS: dict[Role, type[ServiceSettings]] = {"gate": GateSettings, "learner": LearnerSettings, "actor": ActorSettings}
+SETTINGS: dict[Role, type[SocketSettings]] = {"gate": GateSettings, "learner": LearnerSettings, "actor": ActorSettings}
 
 
 class SecuredGate:
