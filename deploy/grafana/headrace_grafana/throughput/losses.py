@@ -72,10 +72,9 @@ LOSSES = Row(
             remedy="An actor of yours that has just come needs keys that the servers know. Else shut the stranger out.",
             queries=(
                 Query(
-                    "sum by (run, job, socket, reason) "
-                    '(increase(headrace_handshake_failures_total{run=~"$run"}[5m]))\n'
-                    'or on () label_replace(vector(0), "reason", "none", "", "")',
-                    "{{reason}} {{socket}} {{job}} {{run}}",
+                    within_five_minutes("headrace_handshake_failures_total", "socket", "reason")
+                    + '\nor on () label_replace(vector(0), "reason", "none", "", "")',
+                    "{{reason}} {{socket}} {{run}}",
                 ),
             ),
             unit=COUNT,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from headrace_grafana.dashboard import Row
 from headrace_grafana.expressions import quantile
-from headrace_grafana.panels import WARNING_COLOR, Query, Threshold, TimeSeries
+from headrace_grafana.panels import Query, TimeSeries
 from headrace_grafana.units import SECONDS, SHARE
 
 WAITING = Row(
@@ -41,7 +41,6 @@ WAITING = Row(
             unit=SHARE,
             least=0,
             most=1,
-            thresholds=(Threshold(0.8, WARNING_COLOR),),
         ),
         TimeSeries(
             title="Time of an update and of an inference",
