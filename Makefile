@@ -9,7 +9,7 @@ PYTHON ?= $(firstword $(shell command -v python3.11 python3) python3.11)
 VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := proto services/actor services/learner services/replay-gate deploy/local
-SOURCES := $(PACKAGES) deploy/grafana tests $(wildcard bench)
+SOURCES := $(PACKAGES) deploy/grafana deploy/images tests $(wildcard bench)
 INSTALLED := $(VENV)/.installed
 
 GAME ?= breakout
@@ -40,6 +40,10 @@ train: install ## Train: GAME, ACTORS (empty: from the cores), ARGS for any othe
 .PHONY: test
 test: lint ## Lint, check types and imports, run every test.
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
+
+.PHONY: test-containers
+test-containers: install ## Build the images and run them with compose: needs a Docker engine, Compose 2.24 and Buildx.
+	$(BIN)/pytest tests/containers --timeout 1800
 
 .PHONY: lint
 lint: install ## Check style, types and import directions.
