@@ -30,7 +30,9 @@ scrape_configs:
         refresh_interval: 1s
 """
 
-pytestmark = pytest.mark.timeout(400)
+START_SECONDS = 180
+
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +45,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with TrainingRun(made, *train, name=RUN) as run, (made / "evaluator.log").open("w") as log:
         evaluator = subprocess.Popen(evaluate, stdout=log, stderr=log)
         try:
-            wait_until((made / "address").exists)
-            wait_until((run.run_dir / "targets.json").exists)
+            wait_until((made / "address").exists, START_SECONDS)
+            wait_until((run.run_dir / "targets.json").exists, START_SECONDS)
             target = {"targets": [(made / "address").read_text().strip()], "labels": {"job": "headrace-evaluator"}}
             (made / "evaluator.json").write_text(json.dumps([target]))
             yield made
@@ -72,8 +74,8 @@ def address(folder: Path) -> Iterator[str]:
 
 
 def test_every_query_gives_data(address: str) -> None:
-    wait_until(lambda: is_ready(address))
-    panel_queries.wait_for_data(address, RUN)
+    wait_until(lambda: is_ready(address), START_SECONDS)
+    panel_queries.wait_for_data(address, RUN, seconds=300)
     panel_queries.wait_for_data(address)
 
 
@@ -82,11 +84,11 @@ def test_the_variable_run_offers_the_run(address: str) -> None:
         found = prometheus.query(address, "group by (run) (headrace_build_info)")
         return [series.labels.get("run", "") for series in found]
 
-    wait_until(lambda: is_ready(address) and RUN in offered())
+    wait_until(lambda: is_ready(address) and RUN in offered(), START_SECONDS)
 
 
 def test_another_run_shows_nothing_but_that_no_handshake_failed(address: str) -> None:
-    wait_until(lambda: is_ready(address))
+    wait_until(lambda: is_ready(address), START_SECONDS)
     empty = set(panel_queries.without_data(address, "another"))
     assert {asked.panel for asked in panel_queries.panel_queries() if str(asked) not in empty} == {"Failed handshakes"}
 
