@@ -264,6 +264,32 @@ def test_an_actor_waits_until_there_is_room_for_all_it_asks(peers: Peers) -> Non
     assert third.hear(CreditGrant).count == 40
 
 
+def test_a_learner_that_is_away_does_not_starve_of_the_capacity(peers: Peers) -> None:
+    peers.greet()
+    actors = [Actor(peers, name) for name in (b"A", b"B", b"C")]
+
+    def all_ask() -> None:
+        for actor in actors:
+            actor.ask(CreditRequest(credit=1, count=40, finished=0))
+
+    def is_limited() -> bool:
+        all_ask()
+        peers.report()
+        return peers.service.gate.is_capacity_limited
+
+    def learner_is_missed() -> bool:
+        all_ask()
+        return peers.service.gate.waiting_for == "learner"
+
+    for actor in actors:
+        actor.join()
+    wait_until(is_limited)
+    wait_until(learner_is_missed)
+
+    assert peers.metric("waiting_actors") == 1
+    assert not peers.service.gate.is_capacity_limited
+
+
 def test_a_silent_actor_loses_its_credit_and_the_others_go_on(peers: Peers) -> None:
     peers.greet()
     silent, other = Actor(peers, b"A"), Actor(peers, b"B")

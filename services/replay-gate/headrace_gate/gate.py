@@ -78,7 +78,7 @@ class Gate:
         """Whether the learner starves while actors could play if the capacity let them."""
         progress = self.learner.progress
         learner_starves = progress is not None and progress.waiting_for == "batch" and not self.learner.untrained
-        return learner_starves and self.roster.waiting > 0
+        return not self.waiting_for and learner_starves and self.roster.waiting > 0
 
     def on_actor_message(self, session: Session, data: bytes, now: float) -> None:
         """A control message from an actor; raises WireError for one that is refused."""
