@@ -1,0 +1,100 @@
+"""Headrace as compose runs it, from a clean clone with a `.env` of its own, watched from outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+IMAGE_TAG = "test"
+COMMAND_SECONDS = 900.0
+
+Model = dict[str, Any]
+
+
+def clean_clone(folder: Path) -> Path:
+    """What git has of the working tree, and no more: no virtual environment, no `.env`."""
+    names = run(["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"], ROOT).split("\0")
+    for name in filter(None, names):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+def run(command: Sequence[str], folder: Path, **environment: str) -> str:
+    """Standard output of a command; fails with what it said."""
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_SECONDS,
+    )
+    assert done.returncode == 0, f"{' '.join(command)}: status {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Deployment:
+    """One compose project."""
+
+    def __init__(self, clone: Path, project: str, settings: Mapping[str, str | int]) -> None:
+        self._clone = clone
+        self._project = project
+        self._prometheus_port = free_port()
+        chosen = {"PROMETHEUS_PORT": self._prometheus_port, "GRAFANA_PORT": free_port(), **settings}
+        (clone / ".env").write_text("".join(f"{name}={value}\n" for name, value in chosen.items()))
+
+    def compose(self, *arguments: str) -> str:
+        """Standard output of `docker compose` with these arguments; fails unless it ends well."""
+        command = ["docker", "compose", "--project-name", self._project, "--ansi", "never", *arguments]
+        return run(command, self._clone, IMAGE_TAG=IMAGE_TAG)
+
+    def up(self, *services: str, **replicas: int) -> None:
+        """Start services and wait until they are healthy: `up("actor", "learner", actor=16)`."""
+        scale = [word for service, count in replicas.items() for word in ("--scale", f"{service}={count}")]
+        self.compose("up", "--detach", "--wait", "--no-build", *scale, *services)
+
+    def down(self) -> None:
+        """Remove everything, the volumes too."""
+        self.compose("--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "20")
+
+    def containers(self, service: str) -> list[Model]:
+        """What `docker inspect` says of each of a service's containers, ended ones too."""
+        identifiers = self.compose("--profile", "*", "ps", "--all", "--quiet", service).split()
+        inspected: list[Model] = (
+            json.loads(run(["docker", "inspect", *identifiers], self._clone)) if identifiers else []
+        )
+        return inspected
+
+    def logs(self, *services: str, tail: int = 40) -> str:
+        """The last lines of the services, or of all."""
+        return self.compose("--profile", "*", "logs", "--tail", str(tail), *services)
+
+    def query(self, expression: str) -> list[tuple[dict[str, str], float]]:
+        """What Prometheus answers: labels and value of each series."""
+        query = urllib.parse.urlencode({"query": expression})
+        address = f"http://127.0.0.1:{self._prometheus_port}/api/v1/query?{query}"
+        with urllib.request.urlopen(address, timeout=30) as answer:
+            body = json.load(answer)
+        return [(series["metric"], float(series["value"][1])) for series in body["data"]["result"]]
+
+    def value(self, expression: str) -> float:
+        """Sum of the values that Prometheus answers with; 0 if there is none."""
+        return sum(value for _, value in self.query(expression))
