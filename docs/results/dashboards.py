@@ -146,7 +146,8 @@ class Picture:
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda minutes, _: f"{minutes:.0f} min"))
         if numbers:
-            axes.yaxis.set_major_locator(MaxNLocator(5))
+            is_time = panel["fieldConfig"]["defaults"]["unit"] == "s"
+            axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 3, 6, 10]) if is_time else MaxNLocator(5))
             axes.yaxis.set_major_formatter(_formatter(panel))
         axes.tick_params(labelsize=6.5, length=2, pad=1.5)
         axes.grid(alpha=0.25, linewidth=0.5)

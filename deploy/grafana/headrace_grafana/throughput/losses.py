@@ -26,7 +26,8 @@ LOSSES = Row(
         ),
         TimeSeries(
             title="Rejected transitions",
-            shows="Transitions with credit that were refused within 5 minutes, by reason.",
+            shows="Transitions with credit that were refused within 5 minutes, by reason. Stale: overtaken by "
+            "straggler_updates updates, as is the credit of a killed actor if they take less than its lease.",
             bad="Malformed, oversized or not_finite at all: an actor is broken, or of another release. "
             "Stale all the time: an actor is too slow for this run.",
             remedy="Bring all services to one release. Stale: look for actors that play slower than the others.",
@@ -40,7 +41,7 @@ LOSSES = Row(
         TimeSeries(
             title="Lost transitions",
             shows="Transitions with credit that vanished within 5 minutes, by cause. "
-            "Each killed actor costs its credit, and a killed gate what was queued.",
+            "A killed actor costs its credit, here or as stale, and a killed gate what was queued.",
             bad="actor_gone or transport that go on while nobody kills or scales anything.",
             remedy="actor_gone: do actors run out of memory, or lose the network for a lease? "
             "transport: look at the network.",

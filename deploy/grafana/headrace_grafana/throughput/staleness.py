@@ -26,7 +26,8 @@ STALENESS = Row(
         ),
         TimeSeries(
             title="Policy lag against its bound",
-            shows="Median and 99th percentile over 5 minutes, the largest of this learner, and what it can be at most.",
+            shows="Median and 99th percentile over 5 minutes, each exact to its bucket, the largest of this learner, "
+            "and what it can be at most.",
             bad="The largest above the bound: a guarantee is broken. The 99th percentile near the bound: stragglers.",
             remedy="Above: keep the logs of gate and learner and report a defect. Near: look at each actor's rate.",
             queries=(
