@@ -1,0 +1,51 @@
+"""The HTTP endpoint of a service, and clients that do not wait for it."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+from waiting import wait_until
+
+from headrace_proto.telemetry import Health, TelemetryServer
+
+CLOSE_WITH_RESET = struct.pack("ii", 1, 0)
+
+
+class SlowCollector(Collector):
+    """Answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.is_asked, self.may_answer = threading.Event(), threading.Event()
+
+    def collect(self) -> Iterator[Metric]:
+        self.is_asked.set()
+        self.may_answer.wait(60)
+        yield GaugeMetricFamily("slow", "A metric that takes its time.", value=1.0)
+
+    def describe(self) -> Iterator[Metric]:
+        return iter(())
+
+
+def test_a_scrape_that_was_given_up_leaves_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    registry, slow = CollectorRegistry(), SlowCollector()
+    registry.register(slow)
+    with closing(TelemetryServer(registry, Health(), "127.0.0.1", 0)) as server:
+        host, _, port = server.address.partition(":")
+        threads = threading.active_count()
+        with socket.create_connection((host, int(port))) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, CLOSE_WITH_RESET)
+            client.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            assert slow.is_asked.wait(60)
+        slow.may_answer.set()
+        wait_until(lambda: threading.active_count() == threads)
+
+    assert "Traceback" not in capfd.readouterr().err
