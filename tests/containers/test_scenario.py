@@ -239,16 +239,6 @@ def test_each_role_gets_a_new_key_while_the_others_go_on(deployment: Deployment)
     assert_account_closes(deployment)
 
 
-def test_checkpoints_of_the_volume_are_evaluated_and_filmed(deployment: Deployment) -> None:
-    command = ("run", "--rm", "--no-deps", "-T", "learner")
-    scores = json.loads(deployment.compose(*command, "evaluate", "--episodes", "2", "--json"))
-    assert scores["episodes"] == 2
-
-    deployment.compose(*command, "play", "--record", "/runs/game.mp4", "--episodes", "1")
-    video = deployment.compose("exec", "-T", "learner", "head", "--bytes", "12", "/runs/game.mp4")
-    assert "ftyp" in video
-
-
 def test_down_ends_everybody_well_and_a_second_up_goes_on_from_the_checkpoint(deployment: Deployment) -> None:
     running = {service: deployment.containers(service) for service in SERVICES}
     labels = running["learner"][0]["Config"]["Labels"]
