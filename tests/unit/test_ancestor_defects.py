@@ -28,7 +28,7 @@ from headrace_proto.errors import UserError
 from headrace_proto.messages import BatchHeader
 from headrace_proto.networks import dqn_2013
 from headrace_proto.rollouts import Rollout
-from headrace_proto.settings import ActorSettings, EvaluateSettings, RunSettings, ServiceSettings, TrainSettings
+from headrace_proto.settings import ActorSettings, EvaluateSettings, RunSettings, SocketSettings, TrainSettings
 
 ROOT = Path(__file__).parents[2]
 ANCESTOR_LAG_UPDATES = 533
@@ -235,7 +235,7 @@ def test_d17_todays_games_run_without_a_warning() -> None:
 
 
 def test_d18_an_actor_is_told_the_gates_address_and_nothing_else() -> None:
-    own = set(ActorSettings.model_fields) - set(ServiceSettings.model_fields)
+    own = set(ActorSettings.model_fields) - set(SocketSettings.model_fields)
 
     assert own == {"gate_address", "metrics_port"}
 
