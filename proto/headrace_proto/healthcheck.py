@@ -1,6 +1,6 @@
 """Asks the service in this container whether it is ready: `python -m headrace_proto.healthcheck PORT`.
 
-Run every few seconds beside every service, so it imports next to nothing: no HTTP library, no settings.
+Run again and again beside every service, so it imports next to nothing: no HTTP library, no settings.
 """
 
 from __future__ import annotations

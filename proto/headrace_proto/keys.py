@@ -67,7 +67,7 @@ class Keyring:
 def make(folder: Path) -> list[Role]:
     """Make the keys of every role that has none, tell all roles, and return the roles that are new.
 
-    Never changes a key that is there, and mends what an interrupted rotation left. Raises UserError.
+    Never changes a key that is there, and finishes a rotation or retirement that was interrupted. Raises UserError.
     """
     made = [role for role in ROLES if not (folder / role / SECRET_FILE).exists()]
     for role in made:
@@ -105,6 +105,9 @@ def _known_keys(folder: Path, role: Role) -> list[bytes]:
 
 
 def _publish(folder: Path, known: dict[Role, list[bytes]]) -> None:
+    # A role's own folder first: where this is interrupted, `make` goes on from there.
+    for role, keys in known.items():
+        _write(folder / role / _public_file(role), keys, 0o444)
     for holder in ROLES:
         for role, keys in known.items():
             _write(folder / holder / _public_file(role), keys, 0o444)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from types import FrameType
 
-from headrace_proto.errors import EXIT_NON_FINITE, EXIT_USER_ERROR, NonFiniteError, UserError
+from headrace_proto.errors import EXIT_NON_FINITE, EXIT_USER_ERROR, HeadraceError, NonFiniteError, UserError
 
 
 class StopSignal:
@@ -33,7 +33,7 @@ class StopSignal:
 
 
 def run_main(main: Callable[[], None]) -> None:
-    """Run a service's main and exit: 0 when done, 2 for a person's mistake, 3 for a loss that is not finite."""
+    """Run a service's main and exit: 0 when done, 2 for a person's mistake, 3 for a loss that is not finite, else 1."""
     try:
         main()
     except UserError as error:
@@ -42,5 +42,10 @@ def run_main(main: Callable[[], None]) -> None:
     except NonFiniteError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_NON_FINITE)
+    except HeadraceError as error:
+        if error.__cause__ is not None:  # the traceback says more than the message
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)

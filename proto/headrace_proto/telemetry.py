@@ -96,6 +96,8 @@ def _handler(registry: CollectorRegistry, health: Health) -> type[BaseHTTPReques
     labelled = LabelledByRun(registry, lambda: health.run)
 
     class Handler(BaseHTTPRequestHandler):
+        timeout = 10.0  # a connection that asks nothing holds a thread no longer
+
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
             if path == "/metrics":

@@ -218,8 +218,9 @@ def test_nobody_is_let_in_when_nobody_answers_for_the_keys(gate: SecuredGate) ->
     assert curve is not None
     curve.close()
 
-    with closing(service_sockets("actor", gate.folder)) as actor:
-        assert not joins(actor, gate.addresses["control"], milliseconds=500)
+    with closing(WaitingActor(gate.folder, gate.addresses["control"])) as actor:
+        wait_until(lambda: sum(gate.all_failures.values()) > 1)
+        assert not actor.is_answered()
 
 
 class OpenDoor(Curve):

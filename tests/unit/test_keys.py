@@ -91,6 +91,20 @@ def test_a_rotation_that_was_interrupted_is_finished_by_making_keys(folder: Path
     assert Keyring(folder, "actor").accepted(["gate"]) == {public, old}
 
 
+def test_a_retirement_that_was_interrupted_is_finished_by_making_keys(folder: Path) -> None:
+    old = Keyring(folder, "actor").pair().public
+    keys.rotate(folder, ["actor"])
+    before = (folder / "gate" / "actor.pub").read_bytes()
+    keys.retire(folder, ["actor"])
+    for holder in ("gate", "learner"):  # those that it had not come to
+        (folder / holder / "actor.pub").unlink()
+        (folder / holder / "actor.pub").write_bytes(before)
+
+    keys.make(folder)
+
+    assert old not in Keyring(folder, "gate").accepted(["actor"])
+
+
 def test_a_missing_file_is_named_with_what_to_do(folder: Path) -> None:
     (folder / "actor" / "gate.pub").unlink()
 
