@@ -91,9 +91,9 @@ def test_an_image_has_what_the_lock_says(images: dict[str, str], service: str) -
     ours = {"headrace-proto", "headrace-" + COMMANDS[service].removeprefix("headrace-")}
     found = installed(images[service])
     assert ours <= set(found)
-    assert {name: version.partition("+")[0] for name, version in found.items() if name not in ours} == {
-        name: locked.get(name) for name in found if name not in ours
-    }
+    # What torch's build for CUDA brings is pinned by torch itself; the lock is for every machine.
+    theirs = {name for name in found if name not in ours and not name.startswith(("nvidia-", "cuda-", "triton"))}
+    assert {name: found[name].partition("+")[0] for name in theirs} == {name: locked.get(name) for name in theirs}
 
 
 def test_the_gate_knows_neither_torch_nor_games(images: dict[str, str]) -> None:
