@@ -19,6 +19,7 @@ def a_run(**changes: Any) -> RunSpecification:
     """CartPole-like: vectors of four floats, two actions, rollouts of up to five."""
     return RunSpecification(
         **{
+            "name": "",
             "game": "CartPole-v1",
             "seed": 1,
             "environments_per_actor": 2,
@@ -26,6 +27,9 @@ def a_run(**changes: Any) -> RunSpecification:
             "n_step": 5,
             "batch_size": 8,
             "network": "mlp",
+            "layer_norm": False,
+            "head": "values",
+            "lstm": False,
             "frame_shape": [4],
             "frame_dtype": "<f4",
             "frame_stack": 1,
@@ -38,7 +42,9 @@ def a_run(**changes: Any) -> RunSpecification:
             "max_episode_frames": 1000,
             "reward_clip": 0.0,
             "exploration": "paper",
+            "final_epsilon": 0.01,
             "epsilon_decay_steps": 100,
+            "deterministic": False,
             **changes,
         }
     )
@@ -54,6 +60,7 @@ def a_rollout(run: RunSpecification, length: int, seed: int = 0, **changes: Any)
         "actions": random.integers(run.actions, size=length).astype(np.int32),
         "rewards": random.normal(size=length).astype(np.float32),
         "behaviour_probabilities": np.full(length, 0.5, np.float32),
+        "recurrent_state": None,
         "terminated": False,
         "truncated": False,
         "n_step": run.n_step,

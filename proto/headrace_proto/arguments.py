@@ -10,9 +10,10 @@ from typing import Any, ClassVar, TypeVar
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
+from headrace_proto.base_settings import Settings, resumed_settings
 from headrace_proto.errors import UserError
 from headrace_proto.names import ENVIRONMENT_PREFIX, flag_name, variable_name
-from headrace_proto.settings import ALL_SETTINGS, Settings, resumed_settings
+from headrace_proto.settings import ALL_SETTINGS
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 

@@ -1,13 +1,62 @@
-"""Presets: hyperparameters that belong together, each with its source."""
+"""Presets: hyperparameters that belong together, each with its source.
+
+Without a preset an algorithm has values of its own, `ALGORITHM_DEFAULTS`; a preset changes some of them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
-PresetName = Literal["default", "ancestor", "paper"]
+AlgorithmName = Literal["pqn", "nstep-q", "one-step-q", "one-step-sarsa", "a3c"]
+PresetName = Literal["default", "gpu", "ancestor", "paper", "dqn", "ape-x"]
 
-PRESETS: dict[str, dict[str, Any]] = {
+DEFAULT_ALGORITHM: AlgorithmName = "pqn"
+
+# Of the algorithms with a target network: as published for DQN with Adam, and the paper's exploration.
+_WITH_TARGET_NETWORK: dict[str, Any] = {
+    "rollout_length": None,
+    "layer_norm": False,
+    "loss": "huber",
+    "optimizer": "adam",
+    "learning_rate": 2.5e-4,
+    "exploration": "paper",
+    "epsilon_decay_steps": None,
+}
+
+ALGORITHM_DEFAULTS: dict[AlgorithmName, dict[str, Any]] = {
+    "pqn": {},  # the defaults of the settings themselves
+    "nstep-q": _WITH_TARGET_NETWORK,
+    "one-step-q": _WITH_TARGET_NETWORK,
+    "one-step-sarsa": _WITH_TARGET_NETWORK,
+    "a3c": {
+        "rollout_length": 20,
+        "n_step": 20,
+        "layer_norm": False,
+        "optimizer": "rmsprop",
+        "learning_rate": 7e-4,
+        "optimizer_epsilon": 1e-5,
+        "gradient_clip": 0.5,
+        "publish_every": 64,
+    },
+}
+
+PRESETS: dict[PresetName, dict[str, Any]] = {
     "default": {},
+    # Gallici et al., arXiv 2407.04811, purejaxql's pqn_atari: 128 environments, rollouts of 32, learning rate 2.5e-4,
+    # epsilon to 0.001 over a tenth of 50,000,000 steps; for a learner on a GPU with many actors.
+    "gpu": {
+        "algorithm": "pqn",
+        "network": "dqn-2015",
+        "capacity": 2048,
+        "rollout_length": 32,
+        "batch_size": 512,
+        "learning_rate": 2.5e-4,
+        "final_epsilon": 0.001,
+        "epsilon_decay_steps": 5_000_000,
+        "publish_every": 2048,
+        "steps": 50_000_000,
+    },
     # Grzego/async-rl, q-learning-n-step. Its one `swap_freq` of 10,000 made the stale copy both behaviour policy and
     # target network; here the two are apart: actors get new weights every 100 steps, the target keeps its 10,000.
     "ancestor": {
@@ -31,15 +80,16 @@ PRESETS: dict[str, dict[str, Any]] = {
         "noop_max": 0,
         "sticky_action_probability": 0.25,
         "max_episode_frames": 30_000,
-        "save_every": 250_000,
         "steps": 80_000_000,
     },
     # Mnih et al., arXiv 1602.01783, supplement 8: 16 actor-learners, t_max 5, shared RMSProp, target every 40,000
-    # frames, epsilon annealed over 4,000,000 frames; frames are four times env_steps.
+    # frames, epsilon annealed over 4,000,000 frames; frames are four times env_steps. With --algorithm, any of theirs.
     "paper": {
         "algorithm": "nstep-q",
         "n_step": 5,
+        "rollout_length": 5,
         "network": "dqn-2013",
+        "layer_norm": False,
         "frame_stack": 4,
         "optimizer": "rmsprop",
         "rmsprop_alpha": 0.99,
@@ -54,6 +104,47 @@ PRESETS: dict[str, dict[str, Any]] = {
         "exploration": "paper",
         "epsilon_decay_steps": 1_000_000,
         "life_loss_terminal": True,
+        "correction": "none",
         "steps": 80_000_000,
     },
+    # Mnih et al., arXiv 1312.5602: replay of the last 1,000,000 frames, batches of 32, epsilon to 0.1 over 1,000,000.
+    "dqn": {
+        "algorithm": "one-step-q",
+        "network": "dqn-2015",
+        "n_step": 1,
+        "rollout_length": 4,
+        "batch_size": 32,
+        "replay": "uniform",
+        "samples_per_insert": 8.0,
+        "learning_rate": 1e-4,
+        "target_update_every": 10_000,
+        "exploration": "same",
+        "final_epsilon": 0.1,
+        "epsilon_decay_steps": 1_000_000,
+    },
+    # Horgan et al., arXiv 1803.00933: many actors on a ladder of epsilons, n = 3, double Q, prioritized replay.
+    "ape-x": {
+        "algorithm": "nstep-q",
+        "network": "dqn-2015",
+        "n_step": 3,
+        "rollout_length": 12,
+        "double_q": True,
+        "batch_size": 512,
+        "capacity": 1024,
+        "replay": "prioritized",
+        "replay_max_size": 1_000_000,
+        "target_update_every": 10_000,
+        "exploration": "ape-x",
+        "epsilon_decay_steps": 0,
+    },
 }
+
+
+def preset_values(asked: Mapping[str, Any], resumed: Mapping[str, Any]) -> dict[str, Any]:
+    """What holds where neither a flag nor the environment speaks: the preset, a resumed run, the algorithm's own.
+
+    The preset that is asked for wins over the resumed run's settings, and those over the algorithm's.
+    """
+    preset = PRESETS.get(asked.get("preset", "default"), {})
+    algorithm = {**resumed, **preset, **asked}.get("algorithm", DEFAULT_ALGORITHM)
+    return {**ALGORITHM_DEFAULTS.get(algorithm, {}), **resumed, **preset}

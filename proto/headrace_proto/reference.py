@@ -14,10 +14,11 @@ from prometheus_client import CollectorRegistry, Metric
 from pydantic.fields import FieldInfo
 
 from headrace_proto import settings
+from headrace_proto.base_settings import Settings
 from headrace_proto.metrics import ActorMetrics, EvaluatorMetrics, GateMetrics, LearnerMetrics
 from headrace_proto.names import flag_name, variable_name
 
-SERVICES: tuple[tuple[str, type[settings.Settings]], ...] = (
+SERVICES: tuple[tuple[str, type[Settings]], ...] = (
     ("train", settings.TrainSettings),
     ("gate", settings.GateSettings),
     ("learner", settings.LearnerSettings),

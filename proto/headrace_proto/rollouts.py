@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from headrace_proto import codec
 from headrace_proto.errors import WireError
-from headrace_proto.specification import RunSpecification
+from headrace_proto.specification import LSTM_UNITS, RunSpecification
 
 FIELDS = {
     "frames",
     "actions",
     "rewards",
     "behaviour_probabilities",
+    "recurrent_state",
     "terminated",
     "truncated",
     "n_step",
@@ -37,6 +38,7 @@ class Rollout:
 
     frames: uint8 or float32 [T+S, *frame_shape]
     actions: int32 [T]; rewards: float32 [T], clipped if the run clips; behaviour_probabilities: float32 [T]
+    recurrent_state: float32 [2, LSTM_UNITS], hidden state and cell before the first state; None without an LSTM
     episode_return, episode_length: raw score and env_steps of the whole game if it ended here, else None
     """
 
@@ -44,6 +46,7 @@ class Rollout:
     actions: NDArray[np.int32]
     rewards: NDArray[np.float32]
     behaviour_probabilities: NDArray[np.float32]
+    recurrent_state: NDArray[np.float32] | None
     terminated: bool
     truncated: bool
     n_step: int
@@ -74,7 +77,8 @@ def decode(data: bytes | memoryview, run: RunSpecification, count: int) -> Rollo
 def max_payload_bytes(run: RunSpecification) -> int:
     """Upper limit of an encoded rollout of the run, in bytes."""
     frame = int(np.prod(run.frame_shape)) * np.dtype(run.frame_dtype).itemsize
-    return (run.rollout_length + run.frame_stack) * frame + run.rollout_length * 12 + 2048
+    recurrent = 2 * LSTM_UNITS * 4 if run.lstm else 0
+    return (run.rollout_length + run.frame_stack) * frame + run.rollout_length * 12 + recurrent + 2048
 
 
 def _check(rollout: Rollout, run: RunSpecification, count: int) -> None:
@@ -83,14 +87,18 @@ def _check(rollout: Rollout, run: RunSpecification, count: int) -> None:
     _check_array("actions", rollout.actions, "<i4", (count,))
     _check_array("rewards", rollout.rewards, "<f4", (count,))
     _check_array("behaviour_probabilities", rollout.behaviour_probabilities, "<f4", (count,))
+    if run.lstm:
+        _check_array("recurrent_state", rollout.recurrent_state, "<f4", (2, LSTM_UNITS))
+    elif rollout.recurrent_state is not None:
+        raise WireError("malformed", "recurrent_state is nil where the run's network has no LSTM")
     _check_array("frames", rollout.frames, run.frame_dtype, (count + run.frame_stack, *run.frame_shape))
     _check_scalars(rollout, run)
     _check_episode(rollout)
     if ((rollout.actions < 0) | (rollout.actions >= run.actions)).any():
         raise WireError("malformed", f"an action is outside 0..{run.actions - 1}")
-    for name in ("rewards", "behaviour_probabilities", "frames"):
+    for name in ("rewards", "behaviour_probabilities", "frames", "recurrent_state"):
         array = getattr(rollout, name)
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
+        if array is not None and array.dtype.kind == "f" and not np.isfinite(array).all():
             raise WireError("not_finite", f"{name} has a number that is not finite")
 
 

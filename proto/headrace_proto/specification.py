@@ -6,8 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-ExplorationKind = Literal["paper", "round-robin", "ape-x"]
+ExplorationKind = Literal["same", "paper", "round-robin", "ape-x"]
+HeadName = Literal["values", "policy"]
 NetworkName = Literal["dqn-2013", "dqn-2015", "mlp"]
+
+LSTM_UNITS = 256
 
 LONGEST_NAME = 255
 """Characters of a run's name, which is a folder's."""
@@ -16,12 +19,13 @@ LONGEST_NAME = 255
 class RunSpecification(BaseModel):
     """The run as an actor sees it: game, preprocessing, exploration, network and the shape of a rollout.
 
-    `name` is that of the run's folder, for labels; checkpoints of earlier releases have none.
+    `name` is that of the run's folder, for labels. With the head `values` an actor is epsilon-greedy in the values of
+    its actions, with `policy` it samples from the policy.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    name: str = Field("", max_length=LONGEST_NAME)
+    name: str = Field(max_length=LONGEST_NAME)
     game: str = Field(max_length=200)
     seed: int = Field(ge=0, lt=2**63)
     environments_per_actor: int = Field(ge=1, le=1024)
@@ -29,6 +33,9 @@ class RunSpecification(BaseModel):
     n_step: int = Field(ge=1, le=1024)
     batch_size: int = Field(ge=1, lt=2**31)
     network: NetworkName
+    layer_norm: bool
+    head: HeadName
+    lstm: bool
     frame_shape: list[Annotated[int, Field(ge=1, le=4096)]] = Field(max_length=4)
     frame_dtype: Literal["|u1", "<f4"]
     frame_stack: int = Field(ge=1, le=16)
@@ -41,7 +48,9 @@ class RunSpecification(BaseModel):
     max_episode_frames: int = Field(ge=1, lt=2**31)
     reward_clip: float = Field(ge=0, allow_inf_nan=False)
     exploration: ExplorationKind
+    final_epsilon: float = Field(ge=0, le=1)
     epsilon_decay_steps: int = Field(ge=0, lt=2**63)
+    deterministic: bool
 
     @property
     def credit_per_round(self) -> int:

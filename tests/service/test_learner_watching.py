@@ -21,7 +21,8 @@ from headrace_learner.training import Learner
 from headrace_proto import environments
 from headrace_proto.errors import UserError
 from headrace_proto.metrics import LearnerMetrics
-from headrace_proto.settings import LearnerSettings, RunSettings
+from headrace_proto.run_settings import RunSettings
+from headrace_proto.settings import LearnerSettings
 
 
 def a_checkpoint(run_dir: Path, game: str) -> Checkpoint:

@@ -13,7 +13,7 @@ from waiting import wait_until
 
 from headrace_actor import exploration
 from headrace_learner import schedules
-from headrace_proto.settings import RunSettings
+from headrace_proto.run_settings import RunSettings
 
 # Schedules end at 1,000 (epsilon) and 2,000 (learning rate): a resumed part lies past both.
 SETTINGS = ("--game", "CartPole-v1", "--actors", "2", "--epsilon-decay-steps", "1000", "--learning-rate-decay-steps")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,13 @@ from made_up import a_batch, a_rollout, a_run
 from torch import Tensor, nn
 
 from headrace_learner import algorithms, run
+from headrace_learner.algorithms.one_step_sarsa import OneStepSarsa
+from headrace_learner.algorithms.pqn import PQN
 from headrace_learner.batches import Batch
 from headrace_learner.losses import reduced_loss
 from headrace_proto.errors import UserError
-from headrace_proto.settings import LearnerSettings, RunSettings
+from headrace_proto.run_settings import RunSettings
+from headrace_proto.settings import LearnerSettings
 
 
 class Table(nn.Module):
@@ -47,7 +51,7 @@ def a_game(*, terminated: bool = False, truncated: bool = False) -> Batch:
 
 
 def targets_of(batch: Batch, **settings: Any) -> list[float]:
-    algorithm: Any = algorithms.make(RunSettings(**{"discount": 0.5, **settings}))
+    algorithm: Any = algorithms.make(RunSettings(**{"algorithm": "nstep-q", "discount": 0.5, **settings}))
     targets: list[float] = algorithm.targets(batch, ONLINE, TARGET).tolist()
     return targets
 
@@ -100,6 +104,79 @@ def test_one_step_q_tells_the_actors_one_step_whatever_n_step_is() -> None:
     assert (specification.n_step, specification.rollout_length) == (1, 5)
 
 
+def pqn_targets(batch: Batch, **settings: Any) -> list[float]:
+    algorithm = PQN(RunSettings(**{"algorithm": "pqn", "discount": 0.5, "trace_decay": 0.5, **settings}))
+    targets: list[float] = algorithm.targets(batch, Table()(batch.states).detach()).tolist()
+    return targets
+
+
+LAST = 4 + 8 / 2
+"""G of the last transition of `a_game`: the best value of the state after it is 8, before that 6 and 4."""
+
+
+def test_pqn_targets_by_hand() -> None:
+    middle = 2 + (6 + LAST) / 4
+    assert pqn_targets(a_game()) == [1 + (4 + middle) / 4, middle, LAST]
+    assert pqn_targets(a_game(terminated=True))[-1] == 4
+    assert pqn_targets(a_game(truncated=True))[-1] == LAST
+
+
+def test_retrace_cuts_the_trace_after_an_action_that_was_not_greedy() -> None:
+    # Greedy in (3 4) is action 1, which was taken, and in (6 5) action 0, also taken; in (1 2) it matters to nobody.
+    assert pqn_targets(a_game(), traces="retrace") == pqn_targets(a_game())
+    exploring = replace(a_game(), actions=torch.tensor([0, 0, 0]))
+    middle = 2 + (6 + LAST) / 4
+    assert pqn_targets(exploring, traces="retrace") == [1 + 4 / 2, middle, LAST]
+
+
+def test_importance_weights_cut_only_what_the_lag_made_less_likely() -> None:
+    # Epsilon 0.25 of two actions: 0.875 for the action that is greedy now, 0.125 for the other one.
+    as_now = replace(a_game(), behaviour_probabilities=np.array([0.125, 0.875, 0.875], np.float32))
+    assert pqn_targets(as_now, traces="importance") == pqn_targets(a_game())
+    likelier_now = replace(as_now, behaviour_probabilities=np.full(3, 0.125, np.float32))
+    assert pqn_targets(likelier_now, traces="importance") == pqn_targets(a_game())
+    once_greedy = replace(as_now, actions=torch.tensor([0, 0, 0]))
+    kept = 0.125 / 0.875 / 2
+    middle = 2 + (6 + LAST) / 4
+    assert pqn_targets(once_greedy, traces="importance") == pytest.approx(
+        [1 + ((1 - kept) * 4 + kept * middle) / 2, middle, LAST]
+    )
+
+
+def test_pqn_bootstraps_from_the_newest_values_and_lets_no_gradient_through_them() -> None:
+    online = Table()
+    batch = a_game()
+    settings = RunSettings(discount=0.5, trace_decay=0.5)
+    evaluation = PQN(settings).evaluate(batch, online, online)
+    evaluation.loss.backward()  # type: ignore[no-untyped-call]
+    taken, targets = [1.0, 4.0, 6.0], pqn_targets(batch)
+    errors = [value - target for value, target in zip(taken, targets, strict=True)]
+    assert float(evaluation.loss.detach()) == pytest.approx(sum(error**2 for error in errors) / 3)
+    assert online.factor.grad is not None
+    slope = sum(2 * error * value for error, value in zip(errors, taken, strict=True)) / 3
+    assert float(online.factor.grad) == pytest.approx(slope)
+
+
+def sarsa_targets(batch: Batch) -> list[float]:
+    settings = RunSettings(algorithm="one-step-sarsa", discount=0.5)
+    targets: list[float] = OneStepSarsa(settings).targets(batch, TARGET).tolist()
+    return targets
+
+
+def test_sarsa_targets_by_hand() -> None:
+    # Within the rollout the actions that followed were 1 and 0; after it, epsilon is 0.25 of the two actions.
+    assert sarsa_targets(a_game()) == [1 + 40 / 2, 2 + 60 / 2, 4 + (0.75 * 80 + 0.25 * 75) / 2]
+    assert sarsa_targets(a_game(terminated=True))[-1] == 4
+    assert sarsa_targets(a_game(truncated=True)) == sarsa_targets(a_game())
+
+
+def test_sarsa_follows_the_actions_of_each_rollout_alone() -> None:
+    run_ = a_run(n_step=1)
+    rollouts = [a_rollout(run_, 4, 1), a_rollout(run_, 2, 2, terminated=True), a_rollout(run_, 3, 3)]
+    apart = [target for rollout in rollouts for target in sarsa_targets(a_batch(run_, [rollout]))]
+    assert sarsa_targets(a_batch(run_, rollouts)) == pytest.approx(apart)
+
+
 def test_losses_by_hand() -> None:
     values, targets = torch.tensor([0.0, 0.0, 0.0]), torch.tensor([0.5, 2.0, -3.0])
     assert float(reduced_loss(values, targets, "squared", "transition", 2)) == pytest.approx((0.25 + 4 + 9) / 3)
@@ -109,7 +186,7 @@ def test_losses_by_hand() -> None:
 
 
 @pytest.mark.parametrize("loss", ["huber", "squared"])
-@pytest.mark.parametrize("algorithm", ["nstep-q", "one-step-q"])
+@pytest.mark.parametrize("algorithm", ["nstep-q", "one-step-q", "one-step-sarsa"])
 def test_the_gradient_is_that_of_finite_differences_and_none_flows_through_the_target(
     algorithm: str, loss: str
 ) -> None:
@@ -142,8 +219,8 @@ def test_the_gradient_is_that_of_finite_differences_and_none_flows_through_the_t
 
 def test_defaults_fit_the_game() -> None:
     atari = run.specify(RunSettings(game="breakout"))
-    assert (atari.network, atari.frame_stack, atari.frame_skip, atari.rollout_length) == ("dqn-2015", 4, 4, 5)
-    vectors = run.specify(RunSettings(game="CartPole-v1", n_step=3))
+    assert (atari.network, atari.frame_stack, atari.frame_skip, atari.layer_norm) == ("dqn-2013", 4, 4, True)
+    vectors = run.specify(RunSettings(game="CartPole-v1", algorithm="nstep-q", n_step=3))
     assert (vectors.network, vectors.frame_stack, vectors.frame_skip, vectors.rollout_length) == ("mlp", 1, 1, 3)
 
 

@@ -26,9 +26,10 @@ from headrace_proto import environments
 from headrace_proto.arguments import parse
 from headrace_proto.errors import UserError
 from headrace_proto.messages import BatchHeader
-from headrace_proto.networks import dqn_2013
+from headrace_proto.networks import ValueNetwork, make_trunk
 from headrace_proto.rollouts import Rollout
-from headrace_proto.settings import ActorSettings, EvaluateSettings, RunSettings, SocketSettings, TrainSettings
+from headrace_proto.run_settings import RunSettings
+from headrace_proto.settings import ActorSettings, EvaluateSettings, SocketSettings, TrainSettings
 
 ROOT = Path(__file__).parents[2]
 ANCESTOR_LAG_UPDATES = 533
@@ -185,6 +186,7 @@ def test_d14_a_transition_is_a_tenth_of_the_ancestors_bytes() -> None:
         actions=np.zeros(5, np.int32),
         rewards=np.zeros(5, np.float32),
         behaviour_probabilities=np.ones(5, np.float32),
+        recurrent_state=None,
         terminated=False,
         truncated=False,
         n_step=5,
@@ -231,7 +233,8 @@ def test_d17_todays_games_run_without_a_warning() -> None:
 
     assert observations.shape == (2, 3, 84, 84)
     assert len(answer) == 5
-    assert sum(parameter.numel() for parameter in dqn_2013(3, (84, 84), 4).parameters()) == 676_148
+    network = ValueNetwork(make_trunk("dqn-2013", (3, 84, 84), layer_norm=False), 4)
+    assert sum(parameter.numel() for parameter in network.parameters()) == 676_148
 
 
 def test_d18_an_actor_is_told_the_gates_address_and_nothing_else() -> None:

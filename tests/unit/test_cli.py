@@ -18,7 +18,8 @@ from headrace_local.processes import ProcessSpecification
 from headrace_proto import __version__
 from headrace_proto.arguments import parse
 from headrace_proto.errors import UserError
-from headrace_proto.settings import LearnerSettings, RunSettings, TrainSettings
+from headrace_proto.run_settings import RunSettings
+from headrace_proto.settings import LearnerSettings, TrainSettings
 
 
 def headrace(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -75,9 +76,9 @@ class TestCommand:
 
 class TestCapacity:
     def test_the_least_allowed_is_a_batch_less_one_and_a_round_of_one_actor(self) -> None:
-        train.check_capacity(_settings("--capacity", "103"))  # 64 - 1 + 8 * 5
+        train.check_capacity(_settings("--capacity", "103", "--rollout-length", "5"))  # 64 - 1 + 8 * 5
         with pytest.raises(UserError, match=r"--capacity 102: can deadlock.*allowed: at least 103"):
-            train.check_capacity(_settings("--capacity", "102"))
+            train.check_capacity(_settings("--capacity", "102", "--rollout-length", "5"))
 
     def test_it_counts_the_rollout_length_where_that_is_not_n(self) -> None:
         with pytest.raises(UserError, match="at least 223"):
@@ -174,7 +175,7 @@ class TestLaunch:
 class TestRunFolder:
     def test_is_named_by_game_algorithm_seed_and_time(self) -> None:
         name = run_folder.default_name(_settings("--seed", "7"), "ALE/SpaceInvaders-v5", datetime(2026, 1, 31, 12))
-        assert name == "spaceinvaders-nstep-q-seed7-20260131-120000"
+        assert name == "spaceinvaders-pqn-seed7-20260131-120000"
 
     def test_an_existing_one_is_not_overwritten(self, tmp_path: Path) -> None:
         run_folder.create(tmp_path, "first")

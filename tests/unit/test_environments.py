@@ -13,7 +13,7 @@ from headrace_learner import run
 from headrace_proto import environments
 from headrace_proto.environments import Game, Spaces
 from headrace_proto.errors import UserError
-from headrace_proto.settings import RunSettings
+from headrace_proto.run_settings import RunSettings
 
 
 class Grid(gymnasium.Env[Any, Any]):
@@ -88,6 +88,6 @@ def test_a_game_whose_package_is_not_installed_is_refused_in_one_line_with_what_
 
 
 @pytest.mark.usefixtures("grids")
-@pytest.mark.parametrize(("game", "network"), [("Small-v0", "mlp"), ("Narrow-v0", "mlp"), ("Large-v0", "dqn-2015")])
+@pytest.mark.parametrize(("game", "network"), [("Small-v0", "mlp"), ("Narrow-v0", "mlp"), ("Large-v0", "dqn-2013")])
 def test_pictures_too_small_for_convolutions_get_the_network_for_vectors(game: str, network: str) -> None:
     assert run.specify(RunSettings(game=game)).network == network

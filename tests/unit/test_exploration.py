@@ -8,11 +8,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_up import a_run
+from numpy.typing import NDArray
 
 from headrace_actor import exploration, seeding
 from headrace_actor.seeding import Purpose
 
 UNIT = st.floats(0, 1)
+
+
+def final_epsilons(kind: str, seed: int, actor: int, environments: int) -> NDArray[np.float64]:
+    run = a_run(exploration=kind, seed=seed, environments_per_actor=environments, final_epsilon=0.02)
+    return exploration.final_epsilons(run, actor)
 
 
 @pytest.mark.parametrize(
@@ -33,33 +40,37 @@ def test_d3_epsilon_is_defined_at_every_step_count(final: float, env_steps: int,
     assert final - 1e-12 <= epsilon <= 1
 
 
+def test_the_same_final_epsilon_is_every_environments() -> None:
+    assert final_epsilons("same", seed=1, actor=3, environments=2).tolist() == [0.02, 0.02]
+
+
 def test_final_epsilons_in_turn_are_one_for_all_environments_of_an_actor() -> None:
-    found = [exploration.final_epsilons("round-robin", 1, actor, 2).tolist() for actor in range(4)]
+    found = [final_epsilons("round-robin", seed=1, actor=actor, environments=2).tolist() for actor in range(4)]
     assert found == [[0.1, 0.1], [0.01, 0.01], [0.5, 0.5], [0.1, 0.1]]
 
 
 def test_the_papers_final_epsilons_are_sampled_with_its_probabilities() -> None:
-    drawn = np.concatenate([exploration.final_epsilons("paper", 1, actor, 8) for actor in range(500)])
+    drawn = np.concatenate([final_epsilons("paper", seed=1, actor=actor, environments=8) for actor in range(500)])
     shares = [float(np.mean(drawn == epsilon)) for epsilon in (0.1, 0.01, 0.5)]
     assert shares == pytest.approx([0.4, 0.3, 0.3], abs=0.03)
     assert set(drawn) == {0.1, 0.01, 0.5}
 
 
 def test_the_papers_final_epsilons_depend_on_seed_actor_and_environment_alone() -> None:
-    once = exploration.final_epsilons("paper", 3, 5, 64)
-    assert (exploration.final_epsilons("paper", 3, 5, 64) == once).all()
-    assert (exploration.final_epsilons("paper", 3, 5, 8) == once[:8]).all()
-    assert (exploration.final_epsilons("paper", 3, 6, 64) != once).any()
-    assert (exploration.final_epsilons("paper", 4, 5, 64) != once).any()
+    once = final_epsilons("paper", seed=3, actor=5, environments=64)
+    assert (final_epsilons("paper", seed=3, actor=5, environments=64) == once).all()
+    assert (final_epsilons("paper", seed=3, actor=5, environments=8) == once[:8]).all()
+    assert (final_epsilons("paper", seed=3, actor=6, environments=64) != once).any()
+    assert (final_epsilons("paper", seed=4, actor=5, environments=64) != once).any()
 
 
 def test_the_apex_ladder_goes_from_0_4_to_its_eighth_power() -> None:
-    ladder = exploration.final_epsilons("ape-x", 1, 7, 8)
+    ladder = final_epsilons("ape-x", seed=1, actor=7, environments=8)
     assert ladder == pytest.approx([0.4**power for power in range(1, 9)])
 
 
 def test_actors_of_one_environment_climb_the_apex_ladder_together() -> None:
-    ladder = [exploration.final_epsilons("ape-x", 1, actor, 1)[0] for actor in range(9)]
+    ladder = [final_epsilons("ape-x", seed=1, actor=actor, environments=1)[0] for actor in range(9)]
     assert ladder == pytest.approx([0.4**power for power in (1, 2, 3, 4, 5, 6, 7, 8, 1)])
 
 

@@ -6,12 +6,13 @@ import math
 
 import pytest
 import torch
+from made_up import a_run
 from torch import nn
 
 from headrace_learner import optimizers
-from headrace_learner.optimizers import RMSProp
+from headrace_learner.optimizers import RAdam, RMSProp, rectification
 from headrace_proto import networks
-from headrace_proto.settings import RunSettings
+from headrace_proto.run_settings import RunSettings
 
 
 def moved(optimizer_class: type[RMSProp], gradients: list[float], *, epsilon_outside_root: bool) -> float:
@@ -52,7 +53,8 @@ def test_rmsprop_with_epsilon_outside_is_torchs() -> None:
 
 
 def test_fused_adam_moves_channels_last_convolutions_as_plain_adam_does() -> None:
-    ours, theirs = (networks.build("dqn-2013", (2, 36, 36), 2) for _ in range(2))
+    run = a_run(network="dqn-2013", layer_norm=True, frame_shape=[36, 36], frame_dtype="|u1", frame_stack=2)
+    ours, theirs = (networks.build_for(run) for _ in range(2))
     theirs.load_state_dict(ours.state_dict())
     settings = RunSettings(optimizer="adam", learning_rate=0.01)
     first = optimizers.make(settings, ours.parameters())
@@ -84,3 +86,38 @@ def test_a_learning_rate_of_zero_moves_nothing() -> None:
     parameter.grad = torch.tensor([3.0])
     optimizer.step()
     assert float(parameter.detach()) == 1.0
+
+
+def test_radam_moves_as_the_papers_does_once_its_variance_is_tractable() -> None:
+    torch.manual_seed(0)
+    ours, theirs = nn.Linear(3, 2), nn.Linear(3, 2)
+    first = RAdam(ours.parameters(), lr=0.01, eps=1e-12, fused=True)
+    second = torch.optim.RAdam(theirs.parameters(), lr=0.01, eps=1e-12)
+    for step in range(12):
+        theirs.load_state_dict(ours.state_dict())
+        before = ours.weight.detach().clone()
+        states = torch.randn(4, 3)
+        for network, optimizer in ((ours, first), (theirs, second)):
+            optimizer.zero_grad()
+            network(states).square().mean().backward()
+            optimizer.step()
+        if step < 5:
+            assert torch.equal(ours.weight, before)
+        else:
+            assert not torch.equal(ours.weight, before)
+            torch.testing.assert_close(ours.weight, theirs.weight)
+
+
+def test_the_rectification_is_nothing_at_first_and_rises_to_one() -> None:
+    factors = [rectification(step, 0.999) for step in (1, 5, 6, 100, 1_000, 100_000)]
+    assert factors[:2] == [0.0, 0.0]
+    assert factors == sorted(factors)
+    assert factors[-1] == pytest.approx(1.0)
+
+
+def test_radam_leaves_the_learning_rate_that_was_set() -> None:
+    parameter = nn.Parameter(torch.tensor([1.0]))
+    optimizer = optimizers.make(RunSettings(optimizer="radam", learning_rate=0.5), [parameter])
+    parameter.grad = torch.tensor([3.0])
+    optimizer.step()
+    assert [group["lr"] for group in optimizer.param_groups] == [0.5]

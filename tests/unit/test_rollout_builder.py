@@ -12,6 +12,7 @@ import pytest
 from gymnasium.spaces import Box, Discrete
 from hypothesis import given
 from hypothesis import strategies as st
+from made_up import a_run
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
@@ -29,29 +30,8 @@ GOING_ON = Outcome(reward=0.0, terminated=False, truncated=False, lives=None)
 
 
 def run_of(**changes: Any) -> RunSpecification:
-    fields: dict[str, Any] = {
-        "game": "Corridor-v0",
-        "seed": 1,
-        "environments_per_actor": 2,
-        "rollout_length": 5,
-        "n_step": 3,
-        "batch_size": 8,
-        "network": "mlp",
-        "frame_shape": [1],
-        "frame_dtype": "<f4",
-        "frame_stack": 1,
-        "actions": 2,
-        "frame_skip": 4,
-        "noop_max": 30,
-        "fire_on_reset": False,
-        "life_loss_terminal": False,
-        "sticky_action_probability": 0.0,
-        "max_episode_frames": 108_000,
-        "reward_clip": 1.0,
-        "exploration": "paper",
-        "epsilon_decay_steps": 100,
-    }
-    return RunSpecification(**{**fields, **changes})
+    fields = {"game": "Corridor-v0", "n_step": 3, "frame_shape": [1], "reward_clip": 1.0, "frame_skip": 4}
+    return a_run(**{**fields, "noop_max": 30, "max_episode_frames": 108_000, **changes})
 
 
 BREAKOUT = {

@@ -8,20 +8,15 @@ from typing import Literal, get_args, get_origin
 import pytest
 
 from headrace_local.ancestor_flags import translate
+from headrace_local.train import check_capacity
 from headrace_proto.arguments import parse, shown_names
+from headrace_proto.base_settings import Settings
 from headrace_proto.errors import UserError
 from headrace_proto.names import flag_name, variable_name
-from headrace_proto.presets import PRESETS
+from headrace_proto.presets import ALGORITHM_DEFAULTS, PRESETS, AlgorithmName, PresetName
 from headrace_proto.reference import SERVICES, settings_page
-from headrace_proto.settings import (
-    EvaluateSettings,
-    GateSettings,
-    LearnerSettings,
-    PlaySettings,
-    RunSettings,
-    Settings,
-    TrainSettings,
-)
+from headrace_proto.run_settings import RunSettings
+from headrace_proto.settings import EvaluateSettings, GateSettings, LearnerSettings, PlaySettings, TrainSettings
 
 
 def train_settings(*arguments: str, resumed: dict[str, object] | None = None) -> TrainSettings:
@@ -63,10 +58,25 @@ class TestPrecedence:
         assert train_settings().seed == 1
 
     @pytest.mark.parametrize("preset", list(PRESETS))
-    def test_a_preset_names_only_settings_of_a_run_or_its_checkpoints(self, preset: str) -> None:
+    def test_a_preset_names_only_settings_that_there_are(self, preset: PresetName) -> None:
         settings = train_settings("--preset", preset)
         for name, value in PRESETS[preset].items():
             assert getattr(settings, name) == value
+
+    @pytest.mark.parametrize("algorithm", list(ALGORITHM_DEFAULTS))
+    def test_an_algorithm_has_values_of_its_own_where_nothing_else_speaks(self, algorithm: AlgorithmName) -> None:
+        settings = train_settings("--algorithm", algorithm, "--discount", "0.9")
+        for name, value in ALGORITHM_DEFAULTS[algorithm].items():
+            assert getattr(settings, name) == value
+        assert settings.discount == 0.9
+
+    def test_a_preset_holds_for_the_algorithm_beside_it(self) -> None:
+        settings = train_settings("--preset", "paper", "--algorithm", "one-step-q")
+        assert (settings.algorithm, settings.optimizer, settings.loss) == ("one-step-q", "rmsprop", "squared")
+
+    @pytest.mark.parametrize("preset", list(PRESETS))
+    def test_a_preset_cannot_stand_still(self, preset: str) -> None:
+        check_capacity(train_settings("--preset", preset))
 
 
 class TestMistakes:
@@ -78,7 +88,7 @@ class TestMistakes:
             (["--n-steps", "5"], "--n-steps: no such setting; did you mean --n-step?"),
             (["--discount=1.5"], "--discount 1.5: must be less than or equal to 1"),
             (["--learning-rate", "nan"], "--learning-rate nan: must be"),
-            (["--algorithm", "dqn"], "--algorithm dqn: must be 'nstep-q'"),
+            (["--algorithm", "dqn"], "--algorithm dqn: must be 'pqn'"),
             (["--capacity", "1"], "--capacity 1: must be greater than or equal to 2"),
             (["--wibble"], "--wibble: no such setting; see --help for the names"),
         ],
@@ -134,7 +144,7 @@ class TestVariables:
         field = next(field for field in settings.model_fields if name in (field, settings.model_fields[field].alias))
         default = getattr(parse(settings, [], "headrace"), field)
         seen = {default}
-        for value in ("true", "7", "0.5", "x", *_choices(settings, field)):
+        for value in ("true", "false", "7", "0.5", "x", *_choices(settings, field)):
             monkeypatch.setenv(variable_name(name), value)
             with suppress(UserError):
                 seen.add(getattr(parse(settings, [], "headrace"), field))

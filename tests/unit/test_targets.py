@@ -1,4 +1,4 @@
-"""n-step returns against values worked out by hand."""
+"""n-step and lambda returns against values worked out by hand."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace_learner.targets import n_step_targets, transitions_left
+from headrace_learner.targets import lambda_returns, n_step_targets, transitions_left
 
 
 def targets_of(
@@ -89,3 +89,49 @@ def test_with_n_past_the_end_the_target_is_the_recursion_of_the_paper(
     for index in reversed(range(len(rewards))):
         expected = rewards[index] + gamma * expected
         assert returns[index] + discounts[index] * last_value == pytest.approx(expected, abs=1e-4)
+
+
+def returns_of(rewards: list[float], following: list[float], traces: list[float], lengths: list[int], ends: list[bool],
+               gamma: float = 0.5) -> list[float]:  # fmt: skip
+    returns: list[float] = lambda_returns(
+        np.array(rewards, np.float32),
+        np.array(following, np.float32),
+        np.array(traces),
+        np.array(lengths, np.int64),
+        np.array(ends, np.bool_),
+        gamma,
+    ).tolist()
+    return returns
+
+
+def test_lambda_returns_mix_the_next_value_with_the_return_from_there_on() -> None:
+    last = 4 + 8 / 2
+    middle = 2 + (0.75 * 12 + 0.25 * last) / 2
+    first = 1 + (0.5 * 16 + 0.5 * middle) / 2
+    assert returns_of([1, 2, 4], [16, 12, 8], [9, 0.5, 0.25], [3], [False]) == [first, middle, last]
+
+
+def test_the_lambda_return_of_a_terminated_end_is_its_reward() -> None:
+    assert returns_of([1, 4], [16, 8], [9, 1], [2], [True]) == [1 + 4 / 2, 4]
+
+
+def test_lambda_returns_do_not_cross_from_one_rollout_into_the_next() -> None:
+    assert returns_of([1, 4, 32], [16, 8, 64], [1, 1, 1], [2, 1], [True, False]) == [1 + 2, 4, 32 + 32]
+
+
+@given(
+    lengths=st.lists(st.integers(1, 6), min_size=1, max_size=5),
+    seed=st.integers(0, 1000),
+    gamma=st.floats(0, 1),
+)
+def test_lambda_0_is_one_step_and_lambda_1_the_longest_return(lengths: list[int], seed: int, gamma: float) -> None:
+    random = np.random.default_rng(seed)
+    count = sum(lengths)
+    rewards, following = (random.normal(size=count).astype(np.float32) for _ in range(2))
+    ends = random.random(len(lengths)) < 0.5
+    counted = np.array(lengths, np.int64)
+    for decay, n in ((0.0, 1), (1.0, 6)):
+        returns = lambda_returns(rewards, following, np.full(count, decay), counted, ends, gamma)
+        parts = n_step_targets(rewards, counted, ends, n, gamma)
+        ahead = following[np.arange(count) + parts.steps - 1]
+        np.testing.assert_allclose(returns, parts.returns + parts.discounts * ahead, rtol=1e-4, atol=1e-5)

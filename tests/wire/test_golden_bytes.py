@@ -40,6 +40,9 @@ RUN = RunSpecification(
     n_step=5,
     batch_size=64,
     network="dqn-2015",
+    layer_norm=True,
+    head="values",
+    lstm=False,
     frame_shape=[2, 3],
     frame_dtype="|u1",
     frame_stack=4,
@@ -52,7 +55,9 @@ RUN = RunSpecification(
     max_episode_frames=108_000,
     reward_clip=1.0,
     exploration="paper",
+    final_epsilon=0.01,
     epsilon_decay_steps=1_000_000,
+    deterministic=False,
 )
 
 MESSAGES: dict[str, Message] = {
@@ -101,6 +106,7 @@ ROLLOUT = Rollout(
     actions=np.array([5, 0], np.int32),
     rewards=np.array([-1.0, 0.0], np.float32),
     behaviour_probabilities=np.array([0.925, 0.0125], np.float32),
+    recurrent_state=None,
     terminated=False,
     truncated=True,
     n_step=5,
@@ -141,7 +147,7 @@ def test_a_weights_blob_has_its_golden_bytes() -> None:
 
 
 def test_another_schema_version_is_refused_with_a_message_that_names_both() -> None:
-    theirs = bytes.fromhex(GOLDEN["join"]).replace(b"\xa6schema\x02", b"\xa6schema\x03")
+    theirs = bytes.fromhex(GOLDEN["join"]).replace(b"\xa6schema\x03", b"\xa6schema\x04")
 
-    with pytest.raises(WireError, match="schema version 3, this side 2"):
+    with pytest.raises(WireError, match="schema version 4, this side 3"):
         messages.decode_kind(theirs)

@@ -12,14 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from headrace_local.processes import ProcessSpecification, Role
+from headrace_proto.base_settings import Settings
 from headrace_proto.names import variable_name
-from headrace_proto.settings import (
-    ActorSettings,
-    GateSettings,
-    LearnerSettings,
-    Settings,
-    TrainSettings,
-)
+from headrace_proto.settings import ActorSettings, GateSettings, LearnerSettings, TrainSettings
 
 LONGEST_IPC_PATH = 107
 """Bytes of a Unix socket's path that the kernel takes."""

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace_actor import seeding
-from headrace_proto.specification import ExplorationKind
+from headrace_proto.specification import RunSpecification
 
 FINAL_EPSILONS = (0.1, 0.01, 0.5)
 FINAL_EPSILON_PROBABILITIES = (0.4, 0.3, 0.3)
@@ -17,18 +17,22 @@ APEX_STEPS_ALONE = 8
 """Length of the ladder that actors of a single environment climb together."""
 
 
-def final_epsilons(kind: ExplorationKind, run_seed: int, actor: int, environments: int) -> NDArray[np.float64]:
+def final_epsilons(run: RunSpecification, actor: int) -> NDArray[np.float64]:
     """What the epsilons of an actor's environments end at, shape [environments].
 
+    same: the run's final epsilon everywhere.
     paper: 0.1, 0.01 or 0.5 with probability 0.4, 0.3 and 0.3 for each environment (arXiv 1602.01783, section 5.1).
     round-robin: the same three in turn over the actors, one for all environments of an actor, as the ancestor had it.
     ape-x: the ladder 0.4 ** (1 + 7 i / (N - 1)) of arXiv 1803.00933 over the actor's N environments.
     """
-    if kind == "round-robin":
+    environments = run.environments_per_actor
+    if run.exploration == "same":
+        return np.full(environments, run.final_epsilon)
+    if run.exploration == "round-robin":
         return np.full(environments, FINAL_EPSILONS[actor % len(FINAL_EPSILONS)])
-    if kind == "ape-x":
+    if run.exploration == "ape-x":
         return _apex_ladder(actor, environments)
-    return np.array([_sampled(run_seed, actor, environment) for environment in range(environments)])
+    return np.array([_sampled(run.seed, actor, environment) for environment in range(environments)])
 
 
 def annealed(final: NDArray[np.float64], env_steps: int, decay_steps: int) -> NDArray[np.float64]:

@@ -32,7 +32,7 @@ class Player:
         self.policy = Policy(run)
         count = run.environments_per_actor
         keys = [(run.seed, welcome.actor, environment, welcome.life) for environment in range(count)]
-        self.final_epsilons = exploration.final_epsilons(run.exploration, run.seed, welcome.actor, count)
+        self.final_epsilons = exploration.final_epsilons(run, welcome.actor)
         self.epsilons = np.ones(count)
         self._generators = [seeding.exploration_generator(*key) for key in keys]
         self._builders = [RolloutBuilder(environment, run) for environment in range(count)]

@@ -84,6 +84,7 @@ class RolloutBuilder:
             actions=np.array(self._actions, np.int32),
             rewards=np.array(self._rewards, np.float32),
             behaviour_probabilities=np.array(self._probabilities, np.float32),
+            recurrent_state=None,
             terminated=terminated,
             truncated=truncated,
             n_step=self._run.n_step,

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from headrace_proto.errors import HeadraceError, UserError
-from headrace_proto.settings import CheckpointSettings, RunSettings
+from headrace_proto.run_settings import RunSettings
+from headrace_proto.settings import CheckpointSettings
 from headrace_proto.specification import RunSpecification
 
 if TYPE_CHECKING:

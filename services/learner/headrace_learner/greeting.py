@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from headrace_proto.messages import BatchHeader
-from headrace_proto.settings import RunSettings
+from headrace_proto.run_settings import RunSettings
 
 
 def policy_lag_bound(settings: RunSettings, greeting: BatchHeader) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from headrace_learner import algorithms
 from headrace_proto import environments, networks
 from headrace_proto.errors import UserError
-from headrace_proto.settings import RunSettings
+from headrace_proto.run_settings import RunSettings
 from headrace_proto.specification import NetworkName, RunSpecification
 
 ATARI_FRAME_STACK = 4
@@ -26,16 +26,20 @@ def specify(settings: RunSettings, name: str = "") -> RunSpecification:
     stack = settings.frame_stack or (ATARI_FRAME_STACK if game.is_atari else 1)
     if stack > 1 and not game.is_atari:
         raise UserError(f"--frame-stack {stack}: {game.name} is not an Atari game; allowed here: 1")
-    default_network: NetworkName = "dqn-2015" if networks.takes_pixels(spaces.frame_shape) else "mlp"
+    default_network: NetworkName = "dqn-2013" if networks.takes_pixels(spaces.frame_shape) else "mlp"
+    algorithm = algorithms.make(settings)
     run = RunSpecification(
         name=name,
         game=game.name,
         seed=settings.seed,
         environments_per_actor=settings.environments_per_actor,
         rollout_length=settings.rollout_transitions,
-        n_step=algorithms.make(settings).n_step,
+        n_step=algorithm.n_step,
         batch_size=settings.batch_size,
         network=settings.network or default_network,
+        layer_norm=settings.layer_norm,
+        head=algorithm.head,
+        lstm=settings.lstm,
         frame_shape=list(spaces.frame_shape),
         frame_dtype=spaces.frame_dtype,
         frame_stack=stack,
@@ -48,7 +52,9 @@ def specify(settings: RunSettings, name: str = "") -> RunSpecification:
         max_episode_frames=settings.max_episode_frames,
         reward_clip=settings.reward_clip,
         exploration=settings.exploration,
+        final_epsilon=settings.final_epsilon,
         epsilon_decay_steps=settings.decay_steps_of_epsilon,
+        deterministic=settings.deterministic,
     )
     networks.build_for(run)
     return run

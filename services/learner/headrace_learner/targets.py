@@ -1,4 +1,4 @@
-"""n-step returns in the paper's forward view, for many rollouts at once. Pure."""
+"""n-step returns in the paper's forward view, and lambda returns, for many rollouts at once. Pure."""
 
 from __future__ import annotations
 
@@ -58,3 +58,36 @@ def n_step_targets(
     discounts = np.where(reaches_end, 0.0, gamma**steps)
     with np.errstate(over="ignore"):  # a return too large for float32 is infinite, and the loss is checked for that
         return NStepTargets(returns.astype(np.float32), steps, discounts.astype(np.float32))
+
+
+def lambda_returns(
+    rewards: NDArray[np.float32],
+    following: NDArray[np.float32],
+    traces: NDArray[np.float64],
+    lengths: NDArray[np.int64],
+    terminated: NDArray[np.bool_],
+    gamma: float,
+) -> NDArray[np.float32]:
+    """Returns that mix, step by step, the value of the next state with the return from there on. float32 [N].
+
+    G_t = r_t + gamma ((1 - c_{t+1}) V(s_{t+1}) + c_{t+1} G_{t+1}), and r + gamma V at the end of a rollout, r alone
+    where that terminated (arXiv 2407.04811, equation 6, for c = lambda).
+
+    Args:
+        rewards: float32 [N], the rewards of all rollouts one after another
+        following: float32 [N], V(s_{t+1}), the value of the state after each transition
+        traces: float64 [N], c_t of each transition; those of the rollouts' first transitions are not used
+        lengths: int64 [R], transitions of each rollout, together N
+        terminated: bool [R], whether the last transition of each rollout ended the episode
+        gamma: discount of a step
+    """
+    left = transitions_left(lengths)
+    returns = np.empty(len(rewards))
+    last = left == 1
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is seen by the loss, which is checked
+        returns[last] = rewards[last] + gamma * np.where(terminated, 0.0, following[last])
+        for distance in range(2, int(left.max(initial=0)) + 1):
+            at = np.flatnonzero(left == distance)
+            ahead = traces[at + 1]
+            returns[at] = rewards[at] + gamma * ((1.0 - ahead) * following[at] + ahead * returns[at + 1])
+        return returns.astype(np.float32)

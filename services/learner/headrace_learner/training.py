@@ -14,7 +14,7 @@ from headrace_learner import algorithms, optimizers, schedules
 from headrace_learner.batches import Batch
 from headrace_proto import networks
 from headrace_proto.errors import NonFiniteError, UserError
-from headrace_proto.settings import RunSettings
+from headrace_proto.run_settings import RunSettings
 from headrace_proto.specification import RunSpecification
 
 RETURN_WINDOW = 100
@@ -56,10 +56,9 @@ class Learner:
         self.settings = settings
         self.device = device
         self.online = networks.build_for(run).to(device)
-        self.target = networks.build_for(run).to(device).requires_grad_(requires_grad=False)
-        self.target.load_state_dict(self.online.state_dict())
-        self.optimizer = optimizers.make(settings, self.online.parameters())
         self.algorithm = algorithms.make(settings)
+        self.target = self._make_target(run) if self.algorithm.has_target_network else self.online
+        self.optimizer = optimizers.make(settings, self.online.parameters())
         self.counters = Counters()
 
     def train(self, batch: Batch) -> Update:
@@ -77,6 +76,11 @@ class Learner:
         self._count(batch)
         q_value_mean = float(evaluation.q_values.mean())
         return Update(loss, q_value_mean, gradient_norm, rate, time.perf_counter() - started)
+
+    def _make_target(self, run: RunSpecification) -> nn.Module:
+        target = networks.build_for(run).to(self.device).requires_grad_(requires_grad=False)
+        target.load_state_dict(self.online.state_dict())
+        return target
 
     def _learning_rate(self) -> float:
         settings = self.settings
@@ -101,7 +105,8 @@ class Learner:
             counters.recent_returns.append(episode.score)
             best = counters.best_return
             counters.best_return = episode.score if best is None else max(best, episode.score)
-        if schedules.passes_multiple(before, counters.env_steps, self.settings.target_update_every):
+        is_due = schedules.passes_multiple(before, counters.env_steps, self.settings.target_update_every)
+        if self.algorithm.has_target_network and is_due:
             self.target.load_state_dict(self.online.state_dict())
 
     def parameters_are_finite(self) -> bool:
@@ -110,9 +115,10 @@ class Learner:
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that a checkpoint keeps of the learner as tensors: networks, optimizer and random numbers."""
+        target = self.target.state_dict() if self.algorithm.has_target_network else {}
         return {
             **{f"online/{name}": value for name, value in self.online.state_dict().items()},
-            **{f"target/{name}": value for name, value in self.target.state_dict().items()},
+            **{f"target/{name}": value for name, value in target.items()},
             **{f"optimizer/{name}": value for name, value in optimizers.tensors(self.optimizer).items()},
             "random/torch": torch.get_rng_state(),
         }
@@ -120,7 +126,8 @@ class Learner:
     def load_tensors(self, saved: dict[str, Tensor]) -> None:
         """Put back what `tensors` gave; raises UserError if it is of another network."""
         load_network(self.online, saved, "online")
-        load_network(self.target, saved, "target")
+        if self.algorithm.has_target_network:
+            load_network(self.target, saved, "target")
         optimizers.load_tensors(self.optimizer, _within(saved, "optimizer"))
         torch.set_rng_state(saved["random/torch"])
 

@@ -7,11 +7,19 @@ from collections.abc import Callable
 from headrace_learner.algorithms.interface import Algorithm, Evaluation
 from headrace_learner.algorithms.nstep_q import NStepQ
 from headrace_learner.algorithms.one_step_q import OneStepQ
-from headrace_proto.settings import AlgorithmName, RunSettings
+from headrace_learner.algorithms.one_step_sarsa import OneStepSarsa
+from headrace_learner.algorithms.pqn import PQN
+from headrace_proto.presets import AlgorithmName
+from headrace_proto.run_settings import RunSettings
 
 __all__ = ["ALGORITHMS", "Algorithm", "Evaluation", "make"]
 
-ALGORITHMS: dict[AlgorithmName, Callable[[RunSettings], Algorithm]] = {"nstep-q": NStepQ, "one-step-q": OneStepQ}
+ALGORITHMS: dict[AlgorithmName, Callable[[RunSettings], Algorithm]] = {
+    "pqn": PQN,
+    "nstep-q": NStepQ,
+    "one-step-q": OneStepQ,
+    "one-step-sarsa": OneStepSarsa,
+}
 
 
 def make(settings: RunSettings) -> Algorithm:

@@ -8,6 +8,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from headrace_learner.batches import Batch
+from headrace_proto.specification import HeadName
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,14 @@ class Evaluation:
 
 class Algorithm(Protocol):
     """Turns a batch into a loss; holds nothing that training changes."""
+
+    @property
+    def head(self) -> HeadName:
+        """What the network ends in, and with that how actors choose actions."""
+
+    @property
+    def has_target_network(self) -> bool:
+        """Whether its values come from a copy that is kept for a while; without one, `target` is `online`."""
 
     @property
     def n_step(self) -> int:

@@ -18,11 +18,15 @@ from headrace_learner.algorithms.interface import Evaluation
 from headrace_learner.batches import Batch
 from headrace_learner.losses import greedy_values, reduced_loss, taken
 from headrace_learner.targets import n_step_targets
-from headrace_proto.settings import RunSettings
+from headrace_proto.run_settings import RunSettings
+from headrace_proto.specification import HeadName
 
 
 class NStepQ:
     """n-step Q-learning with a target network."""
+
+    head: HeadName = "values"
+    has_target_network = True
 
     def __init__(self, settings: RunSettings) -> None:
         self.n_step = settings.n_step

@@ -15,12 +15,15 @@ from torch import Tensor, nn
 from headrace_learner.algorithms.interface import Evaluation
 from headrace_learner.batches import Batch
 from headrace_learner.losses import greedy_values, reduced_loss, taken
-from headrace_proto.settings import RunSettings
+from headrace_proto.run_settings import RunSettings
+from headrace_proto.specification import HeadName
 
 
 class OneStepQ:
     """One-step Q-learning with a target network."""
 
+    head: HeadName = "values"
+    has_target_network = True
     n_step = 1
 
     def __init__(self, settings: RunSettings) -> None:

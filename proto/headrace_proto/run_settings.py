@@ -1,0 +1,143 @@
+"""The settings of a run: what is learned, and how. They belong to its checkpoints.
+
+Defaults are those of `pqn`; `presets.py` has what the other algorithms change.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from headrace_proto.base_settings import Settings, resumed_settings
+from headrace_proto.presets import AlgorithmName, PresetName, preset_values
+from headrace_proto.specification import ExplorationKind, NetworkName
+
+OptimizerName = Literal["radam", "adam", "rmsprop", "rmsprop-keras"]
+TracesName = Literal["peng", "importance", "retrace"]
+
+
+class AlgorithmSettings(Settings):
+    """What is computed of a batch."""
+
+    algorithm: AlgorithmName = Field("pqn", description="What the learner computes.")
+    discount: float = Field(0.99, ge=0, le=1, description="Discount of future rewards, gamma.")
+    trace_decay: float = Field(0.65, ge=0, le=1, description="Lambda of Q(lambda), in pqn.")
+    traces: TracesName = Field("peng", description="How pqn's traces are cut: never, by lag, or by Retrace.")
+    n_step: int = Field(5, ge=1, le=256, description="Steps of the n-step return, in nstep-q and a3c.")
+    double_q: bool = Field(False, description="The online network chooses the action that the target network values.")
+    target_update_every: int = Field(8_000, ge=1, description="Steps between copies to the target network.")
+    entropy_coefficient: float = Field(0.01, ge=0, description="Weight of the policy's entropy, in a3c.")
+    value_coefficient: float = Field(0.5, ge=0, description="Weight of the loss of the value of states, in a3c.")
+    correction: Literal["v-trace", "none"] = Field("v-trace", description="What a3c does about the policy lag.")
+    loss: Literal["huber", "squared"] = Field("squared", description="Loss of the error of a value.")
+    loss_reduction: Literal["transition", "rollout"] = Field(
+        "transition", description="Mean over transitions, or over rollouts of the sum over their transitions."
+    )
+
+
+class OptimizerSettings(Settings):
+    """What becomes of a gradient, and when the weights are published."""
+
+    optimizer: OptimizerName = Field("radam", description="RAdam, Adam, the paper's RMSProp, or the ancestor's.")
+    learning_rate: float = Field(5e-4, gt=0, description="Learning rate at step 0.")
+    learning_rate_decay_steps: int | None = Field(
+        None, ge=1, description="Steps over which the learning rate falls to 0; default: all."
+    )
+    rmsprop_alpha: float = Field(0.99, ge=0, lt=1, description="Decay of RMSProp's mean square.")
+    optimizer_epsilon: float = Field(1e-5, gt=0, description="Epsilon of the optimizer.")
+    gradient_clip: float = Field(10.0, ge=0, description="Largest norm of the gradient; 0 for no limit.")
+    batch_size: int = Field(64, ge=1, description="Transitions of a batch: whole rollouts until there are so many.")
+    publish_every: int = Field(256, ge=1, description="Steps between publications of weights.")
+
+
+class NetworkSettings(Settings):
+    """The network, and what it sees."""
+
+    network: NetworkName | None = Field(None, description="Default: dqn-2013 for frames of at least 36x36, else mlp.")
+    layer_norm: bool = Field(True, description="Layer normalisation after each layer, before its ReLU.")
+    lstm: bool = Field(False, description="An LSTM of 256 units after the hidden layer, in a3c.")
+    frame_stack: int | None = Field(None, ge=1, le=16, description="Frames of a state; default: 4 for Atari, else 1.")
+
+
+class EnvironmentSettings(Settings):
+    """The game, and how it is cut into rollouts."""
+
+    environments_per_actor: int = Field(8, ge=1, le=1024, description="Environments that an actor plays at once.")
+    rollout_length: int | None = Field(16, ge=1, le=1024, description="Transitions of a rollout; without one: n-step.")
+    frame_skip: int = Field(4, ge=1, le=60, description="Emulator frames of an env_step.")
+    noop_max: int = Field(30, ge=0, le=1000, description="Most no-op actions at the start of a game.")
+    fire_on_reset: bool = Field(False, description="Press FIRE at the start of a game.")
+    life_loss_terminal: bool = Field(False, description="A lost life ends the episode for learning; the game goes on.")
+    sticky_action_probability: float = Field(0.0, ge=0, le=1, description="Chance that the last action repeats.")
+    max_episode_frames: int = Field(108_000, ge=1, description="Frames after which a game is truncated: 30 minutes.")
+    reward_clip: float = Field(1.0, ge=0, description="Rewards are clipped to plus and minus this; 0 for no clipping.")
+
+
+class ExplorationSettings(Settings):
+    """How value-based actors explore; a3c's sample from their policy."""
+
+    exploration: ExplorationKind = Field(
+        "same",
+        description="Final epsilons: the same for all, sampled 0.1/0.01/0.5, these in turn, or the Ape-X ladder.",
+    )
+    final_epsilon: float = Field(0.01, ge=0, le=1, description="What epsilon falls to where it is the same for all.")
+    epsilon_decay_steps: int | None = Field(
+        300_000, ge=0, description="Steps over which epsilon falls from 1; without: a tenth of all, at most 1,000,000."
+    )
+
+
+class ReplaySettings(Settings):
+    """An optional replay in the learner, in Reverb's words."""
+
+    replay: Literal["none", "uniform", "prioritized"] = Field(
+        "none", description="Keep transitions in the learner and sample batches from them, in nstep-q and one-step-q."
+    )
+    replay_max_size: int = Field(1_000_000, ge=1, description="Transitions kept; the oldest leave first.")
+    replay_min_size_to_sample: int = Field(50_000, ge=1, description="Transitions kept before any is sampled.")
+    samples_per_insert: float = Field(8.0, gt=0, description="Times that a transition is trained, on average.")
+    priority_exponent: float = Field(0.6, ge=0, le=1, description="Alpha of prioritized replay.")
+    importance_sampling_exponent: float = Field(0.4, ge=0, le=1, description="Beta of prioritized replay.")
+
+
+class RunSettings(
+    AlgorithmSettings, OptimizerSettings, NetworkSettings, EnvironmentSettings, ExplorationSettings, ReplaySettings
+):
+    """What is learned and how: the settings that belong to a run and its checkpoints."""
+
+    preset: PresetName = Field("default", description="Sets many settings together; flags beside it win.")
+    game: str = Field("Breakout", description="An Atari game (Breakout, ALE/Breakout-v5) or a gymnasium id.")
+    seed: int = Field(1, ge=0, lt=2**31, description="Seed of everything random in the run.")
+    steps: int = Field(10_000_000, ge=1, description="Transitions to train, in env_steps.")
+    deterministic: bool = Field(
+        False, description="One actor and the learner take turns: the same seed gives the same weights, bit for bit."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        known = {
+            name: value
+            for name, value in preset_values(data, resumed_settings.get()).items()
+            if name in cls.model_fields
+        }
+        return {**known, **data}
+
+    @property
+    def rollout_transitions(self) -> int:
+        """Transitions of a whole rollout."""
+        return self.rollout_length or self.n_step
+
+    @property
+    def decay_steps_of_learning_rate(self) -> int:
+        """Steps over which the learning rate falls to 0."""
+        return self.learning_rate_decay_steps or self.steps
+
+    @property
+    def decay_steps_of_epsilon(self) -> int:
+        """Steps over which epsilon falls to its final value."""
+        if self.epsilon_decay_steps is not None:
+            return self.epsilon_decay_steps
+        return min(self.steps // 10, 1_000_000)
