@@ -45,6 +45,8 @@ def test_a_run_leaves_settings_versions_checkpoints_events_and_curves(finished: 
     settings = json.loads((folder / "settings.json").read_text())
     assert settings["settings"]["network"] == "dqn-2013"
     assert settings["versions"]["torch"].startswith("2.")
+    asked_for = json.loads((folder / "train.json").read_text())["settings"]
+    assert (asked_for["actors"], asked_for["capacity"], asked_for["transport"]) == (2, 256, "tcp")
     rows = list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
     assert int(rows[-1]["env_steps"]) >= 3_000
     assert int(rows[-1]["frames"]) == 4 * int(rows[-1]["env_steps"])

@@ -1,8 +1,9 @@
-"""The folder of a run, `runs/<name>/`: its name and its lock."""
+"""The folder of a run, `runs/<name>/`: its name, its lock and what was asked for."""
 
 from __future__ import annotations
 
 import fcntl
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from headrace_learner import checkpoint_store
 from headrace_learner.checkpoints import Checkpoint
 from headrace_proto.errors import UserError
 from headrace_proto.settings import TrainSettings
+
+SETTINGS_FILE = "train.json"
 
 
 def default_name(settings: TrainSettings, game: str, now: datetime) -> str:
@@ -44,6 +47,15 @@ def adopt(folder: Path, checkpoint: Checkpoint) -> Path:
     own = checkpoint_store.folder_of(folder, checkpoint.state.env_steps)
     shutil.copytree(checkpoint.path, own)
     return own
+
+
+def record(folder: Path, settings: TrainSettings, actors: int) -> None:
+    """Write what was asked for of all processes; the learner's settings.json has nothing of the gate and the actors."""
+    content = {"settings": settings.model_dump(mode="json") | {"actors": actors}}
+    try:
+        (folder / SETTINGS_FILE).write_text(json.dumps(content, indent=2) + "\n")
+    except OSError as error:
+        raise UserError(f"{folder / SETTINGS_FILE}: cannot write it: {error.strerror}") from error
 
 
 @contextmanager

@@ -74,6 +74,7 @@ def fit_to_cores(settings: TrainSettings, usable_cores: int) -> tuple[TrainSetti
 def _train(settings: TrainSettings, run_dir: Path, checkpoint: Path | None, frame_skip: int) -> int:
     interrupts = Interrupts().install()
     settings, actors = fit_to_cores(settings, cores.usable_cores())
+    run_folder.record(run_dir, settings, actors)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(launch.short_temporary_folder()))
         processes = launch.specifications(settings, actors, run_dir, folder, checkpoint)
