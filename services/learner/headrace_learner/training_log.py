@@ -6,8 +6,6 @@ import csv
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from torch.utils.tensorboard import SummaryWriter
-
 METRICS_FILE = "metrics.csv"
 
 
@@ -53,6 +51,8 @@ class TrainingLog:
 
     def __init__(self, run_dir: Path, env_steps: int) -> None:
         """Open both; raises OSError, as every method may."""
+        from torch.utils.tensorboard import SummaryWriter  # takes seconds, which who only reads curves need not wait
+
         drop_rows_after(run_dir / METRICS_FILE, env_steps)
         self._file = (run_dir / METRICS_FILE).open("a", newline="")
         self._events = SummaryWriter(str(run_dir), purge_step=env_steps + 1 if env_steps else None)
