@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
-from pydantic_settings import SettingsConfigDict
+from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
 from headrace_proto.base_settings import Settings
 from headrace_proto.errors import EXIT_STOPPED
@@ -154,6 +154,22 @@ class PlaySettings(CheckpointChoice):
     record: Path | None = Field(None, description="Write a video (.mp4) in place of opening a window.")
 
 
+class CompareSettings(Settings):
+    """`headrace compare`: curves of several runs, over seeds.
+
+    Runs of the same settings but for the seed are one curve, with a 95 % confidence band from two seeds on. Writes
+    compare.png and compare.csv; prints a table.
+    """
+
+    compared: CliPositionalArg[list[str]] = Field([], description="Runs: names of folders in --runs, or paths.")
+    runs: Path = Field(Path("runs"), description="Folder of all runs.")
+    output: Path = Field(Path("compare"), description="Folder for compare.png and compare.csv; written over.")
+    score: float | None = Field(None, description="Print when each seed first reached this score.")
+    group_by: str | None = Field(
+        None, description="Settings that tell curves apart, e.g. algorithm,capacity; default: all but the seed."
+    )
+
+
 ALL_SETTINGS: tuple[type[Settings], ...] = (
     ActorSettings,
     GateSettings,
@@ -162,5 +178,6 @@ ALL_SETTINGS: tuple[type[Settings], ...] = (
     EvaluateSettings,
     PlaySettings,
     EvaluatorSettings,
+    CompareSettings,
     KeysSettings,
 )

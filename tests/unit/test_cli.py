@@ -39,7 +39,7 @@ class TestCommand:
     def test_help_names_every_command(self, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.run(arguments) == 0
         printed = capsys.readouterr().out
-        assert all(command in printed for command in ("train", "evaluate", "play"))
+        assert all(command in printed for command in ("train", "evaluate", "play", "compare"))
 
     def test_version_is_the_release(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.run(["--version"]) == 0
@@ -49,7 +49,7 @@ class TestCommand:
         ("arguments", "environment", "line"),
         [
             (["trian"], {}, "trian: no such command; did you mean `headrace train`?"),
-            (["dance"], {}, "dance: no such command; allowed: train, evaluate, play"),
+            (["dance"], {}, "dance: no such command; allowed: train, evaluate, play, compare"),
             (["train", "--game", "brekout"], {}, "--game brekout: no such game; did you mean Breakout"),
             (["train", "--n-step", "0"], {}, "--n-step 0: must be greater than or equal to 1"),
             (
@@ -60,6 +60,7 @@ class TestCommand:
             (["train", "--capacity", "64"], {}, "--capacity 64: can deadlock"),
             (["train", "--name", "../up"], {}, "--name ../up: "),
             (["train", "--resume", "latest"], {}, "--resume latest: no run in runs has a checkpoint"),
+            (["compare", "breakout"], {}, "breakout: no such run in runs; there are none"),
             (["train", "--resume", "no/such"], {}, "--resume no/such: no such checkpoint"),
         ],
     )

@@ -1,4 +1,4 @@
-"""`headrace train|evaluate|play|keys`: finds the command and hands it its arguments in today's names."""
+"""`headrace train|evaluate|play|compare|keys`: finds the command and hands it its arguments in today's names."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ commands:
   train     train an agent: gate, learner and actors as processes of this machine
   evaluate  play games with a checkpoint and print the scores
   play      watch a checkpoint play, or record it as a video
+  compare   curves of several runs with confidence over seeds, as a picture and a table
   keys      make, show, rotate and retire the keys of services on several machines
 
 `headrace COMMAND --help` lists the flags of a command. Every flag --like-this can also be
@@ -64,6 +65,13 @@ def _play(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _compare(arguments: Sequence[str]) -> int:
+    from headrace_local import compare
+
+    compare.main(arguments)
+    return 0
+
+
 def _keys(arguments: Sequence[str]) -> int:
     from headrace_proto import key_command
 
@@ -75,6 +83,7 @@ _COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "train": _train,
     "evaluate": _evaluate,
     "play": _play,
+    "compare": _compare,
     "keys": _keys,
 }
 
