@@ -20,6 +20,10 @@ COMPOSE_FILES = sorted(ROOT.glob("docker-compose*.yml"))
 WITH_SETTINGS = [*DOCKERFILES, *COMPOSE_FILES, ROOT / ".env.example"]
 
 
+BASE_IMAGE = re.compile(r"\bpython:[\w.-]+")
+NAME_THE_BASE = (*DOCKERFILES, *(ROOT / name for name in ("docker-compose.yml", ".env.example", ".ci/run")))
+
+
 def in_repository(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
@@ -37,6 +41,13 @@ def test_a_dockerfile_has_nothing_that_its_linter_minds(path: Path) -> None:
     hadolint = Path(sysconfig.get_path("scripts")) / "hadolint"
     linted = subprocess.run([hadolint, path], capture_output=True, text=True)
     assert linted.returncode == 0, linted.stdout + linted.stderr
+
+
+def test_the_base_is_one_patch_release_of_python_wherever_it_is_named() -> None:
+    named = [set(BASE_IMAGE.findall(path.read_text())) for path in NAME_THE_BASE]
+    (base,) = set.union(*named)
+    assert all(named)
+    assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm", base)
 
 
 @pytest.mark.parametrize("path", COMPOSE_FILES, ids=in_repository)
