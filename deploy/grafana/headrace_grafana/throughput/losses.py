@@ -84,20 +84,19 @@ LOSSES = Row(
         ),
         TimeSeries(
             title="Transitions unaccounted for",
-            shows="Promised less returned, trained, rejected, lost and alive: the smallest difference within a minute, "
-            "for a scrape may see the account between two of its entries.",
+            shows="Promised less returned, trained, rejected, lost and alive, of one scrape.",
             bad="Anything but 0: the account does not close.",
             remedy="Keep the gate's journal and log and report a defect.",
             queries=(
                 Query(
-                    "min_over_time(abs(\n"
+                    "abs(\n"
                     '  sum by (run) (headrace_gate_promised_transitions_total{run=~"$run"})\n'
                     '  - sum by (run) (headrace_gate_returned_transitions_total{run=~"$run"})\n'
                     '  - sum by (run) (headrace_gate_trained_transitions_total{run=~"$run"})\n'
                     '  - sum by (run) (headrace_gate_rejected_transitions_total{run=~"$run"})\n'
                     '  - sum by (run) (headrace_gate_lost_transitions_total{run=~"$run"})\n'
                     '  - sum by (run) (headrace_gate_alive_transitions{run=~"$run"})\n'
-                    ")[1m:5s])",
+                    ")",
                     "unaccounted {{run}}",
                 ),
             ),
