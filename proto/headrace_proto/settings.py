@@ -135,7 +135,7 @@ class EvaluatorSettings(ServiceSettings):
 
     run_dir: Path = Field(Path("runs/default"), description="Folder of the run's checkpoints, curves and settings.")
     episodes: int = Field(10, ge=1, description="Games to play.")
-    epsilon: float = Field(0.05, ge=0, le=1, description="Share of random actions.")
+    epsilon: float = Field(0.0, ge=0, le=1, description="Share of random actions.")
     seed: int = Field(1, ge=0, lt=2**31, description="Seed of games and random actions.")
     metrics_port: int = Field(9103, ge=0, le=65535, description="Port of /metrics; 0 takes any free one.")
 

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,8 @@ def clean_clone(folder: Path) -> Path:
     return folder
 
 
-def run(command: Sequence[str], folder: Path, **environment: str) -> str:
-    """Standard output of a command; fails with what it said."""
+def run(command: Sequence[str], folder: Path, statuses: Collection[int] = (0,), /, **environment: str) -> str:
+    """Standard output of a command; fails with what it said unless it ends with one of these statuses."""
     done = subprocess.run(
         command,
         cwd=folder,
@@ -40,7 +40,7 @@ def run(command: Sequence[str], folder: Path, **environment: str) -> str:
         text=True,
         timeout=COMMAND_SECONDS,
     )
-    assert done.returncode == 0, f"{' '.join(command)}: status {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert done.returncode in statuses, f"{' '.join(command)}: status {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
 
@@ -52,19 +52,19 @@ def free_port() -> int:
 
 
 class Deployment:
-    """One compose project."""
+    """One compose project; `project` is its name."""
 
     def __init__(self, clone: Path, project: str, settings: Mapping[str, str | int]) -> None:
         self._clone = clone
-        self._project = project
+        self.project = project
         self._prometheus_port = free_port()
         chosen = {"PROMETHEUS_PORT": self._prometheus_port, "GRAFANA_PORT": free_port(), **settings}
         (clone / ".env").write_text("".join(f"{name}={value}\n" for name, value in chosen.items()))
 
-    def compose(self, *arguments: str) -> str:
-        """Standard output of `docker compose` with these arguments; fails unless it ends well."""
-        command = ["docker", "compose", "--project-name", self._project, "--ansi", "never", *arguments]
-        return run(command, self._clone, IMAGE_TAG=IMAGE_TAG)
+    def compose(self, *arguments: str, statuses: Collection[int] = (0,)) -> str:
+        """Standard output of `docker compose` with these arguments; fails unless it ends with one of these statuses."""
+        command = ["docker", "compose", "--project-name", self.project, "--ansi", "never", *arguments]
+        return run(command, self._clone, statuses, IMAGE_TAG=IMAGE_TAG)
 
     def up(self, *services: str, **replicas: int) -> None:
         """Start services and wait until they are healthy: `up("actor", "learner", actor=16)`."""

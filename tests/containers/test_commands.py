@@ -18,7 +18,9 @@ MINUTES = 60.0
 @pytest.fixture(scope="module")
 def deployment(deploy: Deploy) -> Deployment:
     """A short training of two actors, up and with a checkpoint that is better than none."""
-    made = deploy(HEADRACE_GAME="CartPole-v1", HEADRACE_STEPS=100_000_000, HEADRACE_SAVE_EVERY=1_000)
+    made = deploy(
+        COMPOSE_PROFILES="eval", HEADRACE_GAME="CartPole-v1", HEADRACE_STEPS=100_000_000, HEADRACE_SAVE_EVERY=1_000
+    )
     made.up(*SERVICES, "prometheus", actor=2)
     wait_until(lambda: made.value("headrace_learner_env_steps") > 2_000, 10 * MINUTES)
     return made
@@ -45,13 +47,14 @@ def test_the_keys_are_shown_without_the_secret_ones(deployment: Deployment) -> N
 
 
 def test_the_evaluator_follows_and_prometheus_finds_it(deployment: Deployment) -> None:
-    deployment.compose("--profile", "eval", "up", "--detach", "--wait", "--no-build", "--no-recreate", "evaluator")
+    deployment.compose("up", "--detach", "--wait", "--no-build", "--no-recreate", "evaluator")
     wait_until(lambda: deployment.value("headrace_evaluator_evaluations_total") >= 1, 10 * MINUTES)
     assert deployment.value("headrace_evaluator_return_mean") > 0
+    assert deployment.query("headrace_evaluator_epsilon")[0][1] == 0
 
 
 def test_every_container_ends_well_when_all_are_stopped(deployment: Deployment) -> None:
-    deployment.compose("--profile", "eval", "stop")
+    deployment.compose("stop")
     for service in (*SERVICES, "keys", "evaluator", "prometheus"):
         states = [container["State"] for container in deployment.containers(service)]
         assert [state["ExitCode"] for state in states] == [0] * len(states)
@@ -67,3 +70,11 @@ def test_without_a_setting_for_it_the_learner_goes_on_where_it_stopped(deploymen
     deployment.up(*SERVICES, "prometheus", actor=1)
     started = [line for line in deployment.logs("learner", tail=2_000).splitlines() if '"event": "started"' in line]
     assert f'"env_steps": {before["env_steps"]},' in started[-1]
+
+
+def test_down_leaves_nobody_behind(deployment: Deployment) -> None:
+    deployment.up("evaluator")
+    deployment.compose("down")
+    assert [
+        service for service in (*SERVICES, "keys", "evaluator", "prometheus") if deployment.containers(service)
+    ] == []

@@ -115,6 +115,16 @@ def test_one_file_of_settings_reaches_every_service(service: str, tmp_path: Path
     assert environment["HEADRACE_RUN_DIR"] == "/runs/other"
 
 
+def test_lines_of_env_add_the_evaluator_and_the_gpu_to_every_command(tmp_path: Path) -> None:
+    for path in ROOT.glob("docker-compose*.yml"):
+        shutil.copy(path, tmp_path)
+    lines = ("COMPOSE_PROFILES=eval", "COMPOSE_FILE=docker-compose.yml:docker-compose.gpu.yml")
+    (tmp_path / ".env").write_text("\n".join(lines))
+    found = json.loads(run(["docker", "compose", "config", "--format", "json"], tmp_path))
+    assert set(found["services"]) == set(SERVICES)
+    assert found["services"]["learner"]["environment"]["HEADRACE_DEVICE"] == "cuda"
+
+
 def test_only_the_learner_gets_a_gpu() -> None:
     with_gpu = model(*GPU)["services"]
     asking = [name for name, each in with_gpu.items() if "reservations" in each["deploy"]["resources"]]

@@ -39,7 +39,8 @@ pytestmark = pytest.mark.timeout(900)
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Of a run that trains as long as the tests last, followed by an evaluator."""
     made = tmp_path_factory.mktemp("dashboards")
-    train = ("--game", "CartPole-v1", "--actors", "2", "--save-every", "2000")
+    # On tcp, since only there are handshakes watched.
+    train = ("--game", "CartPole-v1", "--actors", "2", "--save-every", "2000", "--transport", "tcp")
     evaluate = [sys.executable, "-m", "headrace_learner", "evaluator", "--run-dir", str(made / "runs" / RUN)]
     evaluate += ["--episodes", "3", "--metrics-port", "0", "--metrics-address-file", str(made / "address")]
     with TrainingRun(made, *train, name=RUN) as run, (made / "evaluator.log").open("w") as log:
@@ -77,6 +78,16 @@ def test_every_query_gives_data(address: str) -> None:
     wait_until(lambda: is_ready(address), START_SECONDS)
     panel_queries.wait_for_data(address, RUN, seconds=300)
     panel_queries.wait_for_data(address)
+
+
+def test_failed_handshakes_are_those_of_each_socket_and_not_of_none(address: str) -> None:
+    (asked,) = (each for each in panel_queries.panel_queries() if each.panel == "Failed handshakes")
+
+    def watched() -> set[str]:
+        found = prometheus.query(address, prometheus.interpolate(asked.expression, RUN))
+        return {series.labels.get("socket", "none") for series in found}
+
+    wait_until(lambda: is_ready(address) and watched() == {"transitions", "control", "batches", "weights"}, 300)
 
 
 def test_the_variable_run_offers_the_run(address: str) -> None:

@@ -12,7 +12,7 @@ from containers.conftest import REVISION
 from containers.deployment import ROOT, clean_clone, run
 from waiting import wait_until
 
-BASE = "python:3.11-slim-bookworm"
+BASE = "python:3.11.14-slim-bookworm"
 PORTS = {"replay-gate": 9101, "learner": 9102, "actor": 9100}
 COMMANDS = {"replay-gate": "headrace-gate", "learner": "headrace-learner", "actor": "headrace-actor"}
 LARGEST_GATE_BYTES = 150_000_000  # beside the base

@@ -20,6 +20,13 @@ COMPOSE_FILES = sorted(ROOT.glob("docker-compose*.yml"))
 WITH_SETTINGS = [*DOCKERFILES, *COMPOSE_FILES, ROOT / ".env.example"]
 
 
+BASE_IMAGE = re.compile(r"\bpython:[\w.-]+")
+NAME_THE_BASE = (*DOCKERFILES, *(ROOT / name for name in ("docker-compose.yml", ".env.example", ".ci/run")))
+
+
+COMPOSES_OWN = {"COMPOSE_FILE", "COMPOSE_PROFILES"}
+
+
 def in_repository(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
@@ -37,6 +44,13 @@ def test_a_dockerfile_has_nothing_that_its_linter_minds(path: Path) -> None:
     hadolint = Path(sysconfig.get_path("scripts")) / "hadolint"
     linted = subprocess.run([hadolint, path], capture_output=True, text=True)
     assert linted.returncode == 0, linted.stdout + linted.stderr
+
+
+def test_the_base_is_one_patch_release_of_python_wherever_it_is_named() -> None:
+    named = [set(BASE_IMAGE.findall(path.read_text())) for path in NAME_THE_BASE]
+    (base,) = set.union(*named)
+    assert all(named)
+    assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm", base)
 
 
 @pytest.mark.parametrize("path", COMPOSE_FILES, ids=in_repository)
@@ -64,7 +78,7 @@ def test_everything_that_compose_reads_from_the_environment_is_in_the_example() 
         name.removeprefix(ENVIRONMENT_PREFIX).lower() for name in shown if name.startswith(ENVIRONMENT_PREFIX)
     }
     assert of_services <= Known.names
-    assert {name for name in shown if not name.startswith(ENVIRONMENT_PREFIX)} <= read
+    assert {name for name in shown if not name.startswith(ENVIRONMENT_PREFIX)} <= read | COMPOSES_OWN
 
 
 def test_the_example_changes_nothing_until_it_is_edited() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,15 @@ SERVICE_SETTINGS = (ActorSettings, GateSettings, LearnerSettings, EvaluatorSetti
 COLUMNS = 24
 LABELS_OF_LEVEL = {"run": {"run"}, "run_waiting_for": {"run", "waiting_for"}}
 SERIES = re.compile(r"\b(?:headrace_\w+|process_\w+|run(?:_\w+)?:[\w:]+)")
+
+LIMITS: dict[str, Callable[..., float]] = {
+    r"[Aa]bove (\d+) %": lambda percent: int(percent) / 100,
+    r"of the default, (\d+)": float,
+    r"(\d+) and more": float,
+    r"[Aa]bove an hour": lambda: 3600.0,
+    r"at all\b|\bAny: |Anything but 0": lambda: 1.0,
+}
+"""Words of a description that name a limit, and the number that they stand for."""
 
 DASHBOARDS = panel_queries.dashboards()
 PANELS = [
@@ -200,6 +210,35 @@ def test_thresholds_rise(panel: Json) -> None:
     first, *values = [step["value"] for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"]]
     assert first is None
     assert values == sorted(values)
+
+
+@each_panel
+def test_a_limit_that_its_description_names_is_drawn(panel: Json) -> None:
+    bad = panel["description"].split("\n\n")[1]
+    named = [limit(*found.groups()) for words, limit in LIMITS.items() for found in re.finditer(words, bad)]
+    drawn = [step["value"] for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"][1:]]
+    # Where 100 % is still good, a little more is drawn.
+    assert [limit for limit in named if pytest.approx(limit, rel=0.002) not in drawn] == []
+    if re.search("[Aa]bove the (capacity|bound)", bad):
+        assert panel["fieldConfig"]["overrides"]
+    if panel["type"] == "timeseries":
+        assert (panel["fieldConfig"]["defaults"]["custom"]["thresholdsStyle"]["mode"] == "dashed") == bool(drawn)
+
+
+def test_the_limits_that_alerts_and_defaults_set_are_drawn() -> None:
+    drawn = {
+        panel["title"]: [step["value"] for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"][1:]]
+        for dashboard in DASHBOARDS.values()
+        for panel in panel_queries.panels(dashboard)
+    }
+    alerts = (PROMETHEUS / "alerts.yml").read_text()
+    for title, series in {
+        "The learner's time": "run:headrace_learner_batch_wait_seconds:rate5m",
+        "Blocked share of actors": 'avg_rate5m{waiting_for=~"gate|weights"}',
+    }.items():
+        assert drawn[title] == [float(share) for share in re.findall(rf"{re.escape(series)} > ([\d.]+)", alerts)]
+    assert drawn["Gradient norm"] == [LearnerSettings.model_fields["gradient_clip"].default]
+    assert drawn["Rejected transitions"] == drawn["Lost transitions"] == drawn["Failed handshakes"] == [1]
 
 
 @each_panel

@@ -76,6 +76,26 @@ class SecuredGate:
             if sample.name == "headrace_gate_refused_messages_total"
         )
 
+    def greets(self, batches: zmq.Socket[bytes]) -> bool:
+        """Say as its learner that no gate is known, and see whether its answer, a batch, comes out here."""
+        progress = Progress(
+            learner=b"L" * 16,
+            gate=bytes(16),
+            generation=0,
+            version=0,
+            published_version=0,
+            env_steps=0,
+            received_batch=0,
+            trained_batch=0,
+            trained=0,
+            rejected={},
+            run=a_run(),
+            waiting_for="gate",
+            finished=False,
+        )
+        self.publisher.send_multipart([PROGRESS_TOPIC, progress.encode()])
+        return batches.poll(50) != 0
+
     def close(self) -> None:
         self.stop.is_set = True
         self.thread.join(10)
@@ -126,37 +146,20 @@ def test_an_actor_with_its_key_is_answered_and_no_failure_is_counted(gate: Secur
 
 
 def test_the_gate_hears_its_learner(gate: SecuredGate) -> None:
-    progress = Progress(
-        learner=b"L" * 16,
-        gate=bytes(16),
-        generation=0,
-        version=0,
-        published_version=0,
-        env_steps=0,
-        received_batch=0,
-        trained_batch=0,
-        trained=0,
-        rejected={},
-        run=a_run(),
-        waiting_for="gate",
-        finished=False,
-    )
     with gate.learner.make(zmq.PULL) as batches:
         gate.learner.connect(batches, gate.addresses["batches"], "batches-address", server="gate")
 
-        def greeted() -> bool:
-            gate.publisher.send_multipart([PROGRESS_TOPIC, progress.encode()])
-            return batches.poll(50) != 0
-
-        wait_until(greeted)
+        wait_until(lambda: gate.greets(batches))
 
 
 def stranger(tmp_path: Path, gate: SecuredGate, kind: str) -> ServiceSockets:
-    """Sockets of somebody who may not connect to the gate as an actor."""
+    """Sockets of somebody who may not connect to the gate, or not in the part that is tried."""
     if kind == "no keys":
         return service_sockets("actor", None)
     if kind == "the learner's key":
         return service_sockets("learner", gate.folder)
+    if kind == "the actor's key":
+        return service_sockets("actor", gate.folder)
     keys.make(tmp_path / "foreign")
     foreign = tmp_path / "foreign" / "actor"
     if kind == "an unknown key":
@@ -204,11 +207,23 @@ def test_a_stranger_gets_nothing_in_and_nothing_out(
         assert joins(honest, gate.addresses["control"])
 
 
-def test_an_actor_may_not_take_batches(gate: SecuredGate) -> None:
-    with closing(service_sockets("actor", gate.folder)) as actor, actor.make(zmq.PULL) as batches:
-        actor.connect(batches, gate.addresses["batches"], "batches-address", server="gate")
+@pytest.mark.parametrize("kind", ["an unknown key", "the actor's key"])
+def test_only_the_learners_key_takes_batches(gate: SecuredGate, tmp_path: Path, kind: str) -> None:
+    with (
+        closing(stranger(tmp_path, gate, kind)) as sockets,
+        sockets.make(zmq.PULL) as batches,
+        gate.learner.make(zmq.PULL) as honest,
+    ):
+        sockets.connect(batches, gate.addresses["batches"], "batches-address", server="gate")
 
-        wait_until(lambda: gate.failures("batches", "unknown_key") > 0)
+        def has_tried_twice() -> bool:
+            assert not gate.greets(batches)
+            sockets.reconnect_refused()
+            return gate.failures("batches", "unknown_key") > 1
+
+        wait_until(has_tried_twice)
+        gate.learner.connect(honest, gate.addresses["batches"], "batches-address", server="gate")
+        wait_until(lambda: gate.greets(honest))
 
         assert not batches.poll(0)
 

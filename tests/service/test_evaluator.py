@@ -159,11 +159,11 @@ def test_its_scores_are_those_of_evaluate(evaluator: EvaluatorProcess) -> None:
     ]
 
 
-def test_it_plays_atari(evaluator: EvaluatorProcess) -> None:
+def test_it_plays_atari_greedily_unless_told_otherwise(evaluator: EvaluatorProcess) -> None:
     save(evaluator.run_dir, 8, game="Breakout")
     evaluator.start("--episodes", "2")
     evaluator.wait_for_evaluation(8)
-    assert evaluator.metric("epsilon") == 0.05
+    assert evaluator.metric("epsilon") == 0
 
 
 def test_started_beside_a_damaged_newest_it_warns_and_takes_the_one_before(evaluator: EvaluatorProcess) -> None:

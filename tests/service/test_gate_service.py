@@ -204,8 +204,8 @@ def test_rollouts_pass_through_unread_and_come_back_as_credit(peers: Peers) -> N
 
 def test_bytes_are_counted_as_they_come_and_go(peers: Peers) -> None:
     peers.greet()
+    wait_until(lambda: peers.metric("sent_bytes_total") > 0)
     greetings = peers.metric("sent_bytes_total")
-    assert greetings > 0
     actor = Actor(peers, b"A")
     actor.join()
     actor.credit(1)

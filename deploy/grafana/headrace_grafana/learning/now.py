@@ -12,10 +12,10 @@ NOW = Row(
     (
         Stat(
             title="Score, evaluated",
-            shows="Mean raw score of the games that the evaluator played with the newest checkpoint, nearly greedily: "
+            shows="Mean raw score of the games that the evaluator played greedily with the newest checkpoint: "
             "the number to judge a run by.",
             bad="It stays where it was for many checkpoints, or falls back to where it began.",
-            remedy="Look at loss, value and epsilon below. No value: start the evaluator with --profile eval.",
+            remedy="Look at loss, value and epsilon below. No value: start the evaluator, docs/operations.md says how.",
             queries=(Query(largest("headrace_evaluator_return_mean"), "{{run}}"),),
             unit=SCORE,
             no_value="no evaluation yet",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from headrace_grafana.dashboard import Row
 from headrace_grafana.expressions import largest
-from headrace_grafana.panels import Query, TimeSeries
+from headrace_grafana.panels import WARNING_COLOR, Query, Threshold, TimeSeries
 from headrace_grafana.units import COUNT, NUMBER, SCIENTIFIC, SHARE
 
 OPTIMIZATION = Row(
@@ -31,11 +31,13 @@ OPTIMIZATION = Row(
         TimeSeries(
             title="Gradient norm",
             shows="Before clipping, of the newest update.",
-            bad="Nearly always above HEADRACE_GRADIENT_CLIP, 10 unless set: clipping then sets the learning rate.",
+            bad="Nearly always above HEADRACE_GRADIENT_CLIP: clipping then sets the learning rate. "
+            "The dashed line is that of the default, 10.",
             remedy="Lower HEADRACE_LEARNING_RATE. A norm of 0: look whether any reward comes.",
             queries=(Query(largest("headrace_learner_gradient_norm"), "norm {{run}}"),),
             unit=NUMBER,
             least=0,
+            thresholds=(Threshold(10, WARNING_COLOR),),
         ),
         TimeSeries(
             title="Epsilon",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from headrace_grafana.dashboard import Row
 from headrace_grafana.expressions import rate, within_five_minutes
-from headrace_grafana.panels import ALARM_COLOR, Query, Threshold, TimeSeries
+from headrace_grafana.panels import ALARM_COLOR, WARNING_COLOR, Query, Threshold, TimeSeries
 from headrace_grafana.units import BYTES_A_SECOND, COUNT
 
 LOSSES = Row(
@@ -28,7 +28,7 @@ LOSSES = Row(
             title="Rejected transitions",
             shows="Transitions with credit that were refused within 5 minutes, by reason. Stale: overtaken by "
             "straggler_updates updates, as is the credit of a killed actor if they take less than its lease.",
-            bad="Malformed, oversized or not_finite at all: an actor is broken, or of another release. "
+            bad="malformed, oversized or not_finite at all: an actor is broken, or of another release. "
             "Stale all the time: an actor is too slow for this run.",
             remedy="Bring all services to one release. Stale: look for actors that play slower than the others.",
             queries=(
@@ -37,18 +37,20 @@ LOSSES = Row(
             unit=COUNT,
             least=0,
             stacked=True,
+            thresholds=(Threshold(1, WARNING_COLOR),),
         ),
         TimeSeries(
             title="Lost transitions",
             shows="Transitions with credit that vanished within 5 minutes, by cause. "
             "A killed actor costs its credit, here or as stale, and a killed gate what was queued.",
-            bad="actor_gone or transport that go on while nobody kills or scales anything.",
+            bad="actor_gone or transport at all while nobody kills or scales anything.",
             remedy="actor_gone: do actors run out of memory, or lose the network for a lease? "
             "transport: look at the network.",
             queries=(Query(within_five_minutes("headrace_gate_lost_transitions_total", "cause"), "{{cause}} {{run}}"),),
             unit=COUNT,
             least=0,
             stacked=True,
+            thresholds=(Threshold(1, WARNING_COLOR),),
         ),
         TimeSeries(
             title="Refused messages",
@@ -84,20 +86,19 @@ LOSSES = Row(
         ),
         TimeSeries(
             title="Transitions unaccounted for",
-            shows="Promised less returned, trained, rejected, lost and alive: the smallest difference within a minute, "
-            "for a scrape may see the account between two of its entries.",
+            shows="Promised less returned, trained, rejected, lost and alive, of one scrape.",
             bad="Anything but 0: the account does not close.",
             remedy="Keep the gate's journal and log and report a defect.",
             queries=(
                 Query(
-                    "min_over_time(abs(\n"
+                    "abs(\n"
                     '  sum by (run) (headrace_gate_promised_transitions_total{run=~"$run"})\n'
                     '  - sum by (run) (headrace_gate_returned_transitions_total{run=~"$run"})\n'
                     '  - sum by (run) (headrace_gate_trained_transitions_total{run=~"$run"})\n'
                     '  - sum by (run) (headrace_gate_rejected_transitions_total{run=~"$run"})\n'
                     '  - sum by (run) (headrace_gate_lost_transitions_total{run=~"$run"})\n'
                     '  - sum by (run) (headrace_gate_alive_transitions{run=~"$run"})\n'
-                    ")[1m:5s])",
+                    ")",
                     "unaccounted {{run}}",
                 ),
             ),

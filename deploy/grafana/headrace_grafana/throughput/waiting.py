@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from headrace_grafana.dashboard import Row
 from headrace_grafana.expressions import quantile
-from headrace_grafana.panels import Query, TimeSeries
+from headrace_grafana.panels import WARNING_COLOR, Query, Threshold, TimeSeries
 from headrace_grafana.units import SECONDS, SHARE
 
 WAITING = Row(
@@ -14,7 +14,8 @@ WAITING = Row(
             title="Blocked share of actors",
             shows="Share of their time that actors wait, on average, by what for. Credit is what paces them: "
             "nearly all of the time is normal with many actors.",
-            bad="Weights or gate above a few percent, for longer than a restart takes.",
+            bad="Weights or gate above a few percent for longer than a restart takes. Above 50 %, the dashed line, "
+            "the alert HeadraceActorsBlocked fires. Credit above it is no harm.",
             remedy="Weights: can actors reach the learner's port 5558? Gate: is it up, and does it accept their keys?",
             queries=(
                 Query(
@@ -24,13 +25,13 @@ WAITING = Row(
             unit=SHARE,
             least=0,
             most=1,
-            stacked=True,
+            thresholds=(Threshold(0.5, WARNING_COLOR),),
         ),
         TimeSeries(
             title="The learner's time",
             shows="Share of its time that the learner waits for a batch, and that it updates. Limited by capacity: "
             "it waits while actors wait for credit.",
-            bad="Waiting above 80 %: it is starved, see the alert HeadraceLearnerStarved. "
+            bad="Waiting above 80 %, the dashed line: it is starved, see the alert HeadraceLearnerStarved. "
             "Limited by capacity above a few percent: the gate is too small for this learner.",
             remedy="Starved: add actors. Limited: raise HEADRACE_CAPACITY, which the policy lag's bound grows with.",
             queries=(
@@ -41,6 +42,7 @@ WAITING = Row(
             unit=SHARE,
             least=0,
             most=1,
+            thresholds=(Threshold(0.8, WARNING_COLOR),),
         ),
         TimeSeries(
             title="Time of an update and of an inference",
