@@ -11,9 +11,10 @@ import torch
 from made_up import a_batch, a_rollout, a_run
 from torch import Tensor, nn
 
-from headrace_learner import algorithms, run
+from headrace_learner import algorithms, run, transitions
 from headrace_learner.algorithms.one_step_sarsa import OneStepSarsa
 from headrace_learner.algorithms.pqn import PQN
+from headrace_learner.algorithms.q_learning import QLearning
 from headrace_learner.batches import Batch
 from headrace_learner.losses import reduced_loss
 from headrace_proto.errors import UserError
@@ -51,8 +52,10 @@ def a_game(*, terminated: bool = False, truncated: bool = False) -> Batch:
 
 
 def targets_of(batch: Batch, **settings: Any) -> list[float]:
-    algorithm: Any = algorithms.make(RunSettings(**{"algorithm": "nstep-q", "discount": 0.5, **settings}))
-    targets: list[float] = algorithm.targets(batch, ONLINE, TARGET).tolist()
+    algorithm = algorithms.make(RunSettings(**{"algorithm": "nstep-q", "discount": 0.5, **settings}))
+    assert isinstance(algorithm, QLearning)
+    seen = transitions.of_batch(batch, algorithm.look_ahead(batch))
+    targets: list[float] = algorithm.targets(seen, ONLINE, TARGET).tolist()
     return targets
 
 
@@ -177,12 +180,21 @@ def test_sarsa_follows_the_actions_of_each_rollout_alone() -> None:
     assert sarsa_targets(a_batch(run_, rollouts)) == pytest.approx(apart)
 
 
+def test_what_q_learning_says_of_errors_is_targets_less_values() -> None:
+    algorithm = algorithms.make(RunSettings(algorithm="nstep-q", discount=0.5, n_step=3))
+    errors = algorithm.evaluate(a_game(), ONLINE, TARGET).errors
+    assert errors is not None
+    assert errors.tolist() == [13 + 1, 24 + 4, 44 + 6]
+
+
 def test_losses_by_hand() -> None:
     values, targets = torch.tensor([0.0, 0.0, 0.0]), torch.tensor([0.5, 2.0, -3.0])
     assert float(reduced_loss(values, targets, "squared", "transition", 2)) == pytest.approx((0.25 + 4 + 9) / 3)
     assert float(reduced_loss(values, targets, "squared", "rollout", 2)) == pytest.approx((0.25 + 4 + 9) / 2)
     assert float(reduced_loss(values, targets, "huber", "transition", 2)) == pytest.approx((0.125 + 1.5 + 2.5) / 3)
     assert float(reduced_loss(values, targets, "huber", "rollout", 2)) == pytest.approx((0.125 + 1.5 + 2.5) / 2)
+    weights = torch.tensor([1.0, 0.5, 0.0])
+    assert float(reduced_loss(values, targets, "squared", "transition", 2, weights)) == pytest.approx((0.25 + 2) / 3)
 
 
 @pytest.mark.parametrize("loss", ["huber", "squared"])

@@ -31,14 +31,19 @@ def greedy_values(states: Tensor, online: Network, target: Network, *, double_q:
         return values.amax(1)
 
 
-def reduced_loss(values: Tensor, targets: Tensor, loss: Loss, reduction: Reduction, rollouts: int) -> Tensor:
+def reduced_loss(
+    values: Tensor, targets: Tensor, loss: Loss, reduction: Reduction, rollouts: int, weights: Tensor | None = None
+) -> Tensor:
     """Loss of N values against their targets, a scalar.
 
     Huber with delta 1, or the squared error (R - Q)^2; the mean over transitions, or the mean over rollouts of the sum
-    over their transitions, which is how the paper accumulates a gradient over t_max steps.
+    over their transitions, which is how the paper accumulates a gradient over t_max steps. With weights, [N], each
+    transition's loss is multiplied by its own.
     """
     if loss == "huber":
         losses = functional.huber_loss(values, targets, reduction="none", delta=1.0)
     else:
         losses = (targets - values).square()
+    if weights is not None:
+        losses = losses * weights
     return losses.mean() if reduction == "transition" else losses.sum() / rollouts

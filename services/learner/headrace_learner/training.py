@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from headrace_learner import algorithms, optimizers, schedules
+from headrace_learner.algorithms import Evaluation
 from headrace_learner.batches import Batch
 from headrace_proto import networks
 from headrace_proto.errors import NonFiniteError, UserError
@@ -62,10 +63,18 @@ class Learner:
         self.counters = Counters()
 
     def train(self, batch: Batch) -> Update:
-        """One optimizer step; raises NonFiniteError, and changes nothing, if loss or gradient is not finite."""
+        """One optimizer step on a batch, which then is trained; raises NonFiniteError as `step` does."""
         started = time.perf_counter()
+        update = self.step(self.algorithm.evaluate(batch.to(self.device), self.online, self.target), started)
+        self.count(batch)
+        return update
+
+    def step(self, evaluation: Evaluation, started: float) -> Update:
+        """One optimizer step; raises NonFiniteError, and changes nothing, if loss or gradient is not finite.
+
+        `started` is when the update began, by `time.perf_counter`.
+        """
         rate = self._learning_rate()
-        evaluation = self.algorithm.evaluate(batch.to(self.device), self.online, self.target)
         self.optimizer.zero_grad(set_to_none=True)
         evaluation.loss.backward()  # type: ignore[no-untyped-call]
         loss = float(evaluation.loss.detach())
@@ -73,7 +82,7 @@ class Learner:
         self._require_finite(loss, gradient_norm)
         optimizers.set_learning_rate(self.optimizer, rate)
         self.optimizer.step()
-        self._count(batch)
+        self.counters.updates += 1
         q_value_mean = float(evaluation.q_values.mean())
         return Update(loss, q_value_mean, gradient_norm, rate, time.perf_counter() - started)
 
@@ -95,11 +104,11 @@ class Learner:
                 f"norm of its gradient {gradient_norm}; the update was not applied"
             )
 
-    def _count(self, batch: Batch) -> None:
+    def count(self, batch: Batch) -> None:
+        """A batch is trained: its env_steps and games, and what is due after so many."""
         counters = self.counters
         before = counters.env_steps
         counters.env_steps += len(batch)
-        counters.updates += 1
         counters.episodes += len(batch.episodes)
         for episode in batch.episodes:
             counters.recent_returns.append(episode.score)

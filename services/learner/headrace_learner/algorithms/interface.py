@@ -17,10 +17,12 @@ class Evaluation:
 
     loss: scalar with a gradient
     q_values: float32 [N], values of the actions taken
+    errors: float32 [N], targets less values, of the algorithms that take a replay
     """
 
     loss: Tensor
     q_values: Tensor
+    errors: Tensor | None = None
 
 
 class Algorithm(Protocol):
