@@ -34,7 +34,7 @@ class Reported:
 
     def train(self, *lags: int) -> None:
         ended = a_rollout(RUN, len(lags), terminated=True, episode_return=7.0, episode_length=9)
-        self.reporter.trained(a_batch(RUN, [ended]), UPDATE, np.array(lags))
+        self.reporter.trained(a_batch(RUN, [ended]), [UPDATE], np.array(lags))
 
     def value(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(f"headrace_learner_{name}", labels)

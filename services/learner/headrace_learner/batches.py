@@ -72,6 +72,21 @@ class Batch:
         rows: NDArray[np.int64] = np.where(is_last, count + rollout, np.arange(count) + steps)
         return rows
 
+    def frames(self) -> list[NDArray[Any]]:
+        """The frames of each rollout as they came, [T+S, *frame_shape], each once; copies."""
+        stacks = self.states.movedim(1, -1).numpy()
+        starts = np.cumsum(self.lengths) - self.lengths
+        return [
+            np.concatenate(
+                [
+                    np.moveaxis(stacks[start], -1, 0),
+                    stacks[start + 1 : start + length, ..., -1],
+                    stacks[len(self) + rollout, ..., -1][np.newaxis],
+                ]
+            )
+            for rollout, (start, length) in enumerate(zip(starts, self.lengths, strict=True))
+        ]
+
     def to(self, device: torch.device) -> Batch:
         """The batch with states and actions on a device."""
         return replace(self, states=self.states.to(device), actions=self.actions.to(device))

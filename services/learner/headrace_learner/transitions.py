@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -34,8 +34,15 @@ class Transitions:
 
     def to(self, device: torch.device) -> Transitions:
         """All of it on a device."""
-        parts = {part.name: getattr(self, part.name) for part in fields(self)}
-        return Transitions(**{name: part if part is None else part.to(device) for name, part in parts.items()})
+        return Transitions(
+            self.states.to(device),
+            self.actions.to(device),
+            self.returns.to(device),
+            self.discounts.to(device),
+            self.states_ahead.to(device),
+            self.ahead.to(device),
+            None if self.weights is None else self.weights.to(device),
+        )
 
 
 def of_batch(batch: Batch, parts: NStepTargets) -> Transitions:
