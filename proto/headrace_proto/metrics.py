@@ -5,16 +5,11 @@ One class a service; the constructor registers all of them, so a scrape shows ea
 
 from __future__ import annotations
 
-import threading
-from bisect import bisect_left
-from collections.abc import Iterator, Sequence
-from itertools import accumulate
-
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, disable_created_metrics
-from prometheus_client.core import HistogramMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from headrace_proto import SCHEMA_VERSION, __version__
+from headrace_proto.counted_histogram import CountedHistogram
+from headrace_proto.replay_metrics import ReplayMetrics
 
 REJECTION_REASONS = ("malformed", "not_finite", "oversized", "stale")
 """Why a transition that had credit was not trained."""
@@ -56,32 +51,6 @@ def _handshake_failures(registry: CollectorRegistry) -> Counter:
         ["socket", "reason"],
         registry=registry,
     )
-
-
-class CountedHistogram(Collector):
-    """A histogram that takes a value many times at once, which prometheus_client's cannot."""
-
-    def __init__(self, name: str, text: str, buckets: Sequence[float], registry: CollectorRegistry) -> None:
-        self._name, self._text = name, text
-        self._bounds = [float(bound) for bound in buckets]
-        self._counts = [0] * (len(buckets) + 1)
-        self._sum = 0.0
-        self._lock = threading.Lock()
-        registry.register(self)
-
-    def observe(self, value: float, times: int) -> None:
-        """Count `value`, `times` over."""
-        with self._lock:
-            self._counts[bisect_left(self._bounds, value)] += times
-            self._sum += value * times
-
-    def collect(self) -> Iterator[Metric]:
-        """The histogram as it is now, for prometheus_client."""
-        with self._lock:
-            total, counts = self._sum, list(accumulate(self._counts))
-        bounds = [*map(str, self._bounds), "+Inf"]
-        buckets = list(zip(bounds, counts, strict=True))
-        yield HistogramMetricFamily(self._name, self._text, buckets=buckets, sum_value=total)
 
 
 class ActorMetrics:
@@ -215,7 +184,8 @@ class LearnerMetrics:
         self.target_env_steps = gauge("target_env_steps", "Transitions after which the run ends.")
         self.policy_lag = CountedHistogram(
             "headrace_learner_policy_lag_updates",
-            "Updates between the weights that chose an action and the update that trains it, per transition.",
+            "Updates between the weights that chose an action and the update that trains it, per transition; with a "
+            "replay, the batches until the one that brings it.",
             buckets=LAG_BUCKETS,
             registry=registry,
         )
@@ -247,6 +217,7 @@ class LearnerMetrics:
             "non_finite_stops_total", "Stops of the run, in all its processes, by numbers that are not finite."
         )
         self.episode_return_mean.set(float("nan"))
+        self.replay = ReplayMetrics(registry)
 
 
 class EvaluatorMetrics:

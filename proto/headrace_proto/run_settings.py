@@ -15,6 +15,7 @@ from headrace_proto.specification import ExplorationKind, NetworkName
 
 OptimizerName = Literal["radam", "adam", "rmsprop", "rmsprop-keras"]
 TracesName = Literal["peng", "importance", "retrace"]
+ReplayName = Literal["none", "uniform", "prioritized"]
 
 
 class AlgorithmSettings(Settings):
@@ -90,12 +91,12 @@ class ExplorationSettings(Settings):
 class ReplaySettings(Settings):
     """An optional replay in the learner, in Reverb's words."""
 
-    replay: Literal["none", "uniform", "prioritized"] = Field(
-        "none", description="Keep transitions in the learner and sample batches from them, in nstep-q and one-step-q."
+    replay: ReplayName = Field(
+        "none", description="Sample updates from a replay in the learner, in nstep-q and one-step-q; see algorithms.md."
     )
-    replay_max_size: int = Field(1_000_000, ge=1, description="Transitions kept; the oldest leave first.")
-    replay_min_size_to_sample: int = Field(50_000, ge=1, description="Transitions kept before any is sampled.")
-    samples_per_insert: float = Field(8.0, gt=0, description="Times that a transition is trained, on average.")
+    replay_max_size: int = Field(1_000_000, ge=1, description="Transitions that the replay keeps; the oldest leave.")
+    replay_min_size_to_sample: int = Field(50_000, ge=1, description="Transitions inserted before any is sampled.")
+    samples_per_insert: float = Field(8.0, gt=0, description="Times that a transition is sampled, on average.")
     priority_exponent: float = Field(0.6, ge=0, le=1, description="Alpha of prioritized replay.")
     importance_sampling_exponent: float = Field(0.4, ge=0, le=1, description="Beta of prioritized replay.")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,62 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import zmq
+from learner_thread import LearnerThread
 from made_up import GATE, a_batch_header, a_rollout, frames_of
-from prometheus_client import CollectorRegistry
-from small_gate import RUN, SmallGate, learner_settings, two_rollouts
+from small_gate import RUN, SmallGate, two_rollouts
 from waiting import wait_until
 
-from headrace_learner import start
 from headrace_learner.training import choose_device
-from headrace_proto import logs, names, weights
-from headrace_proto.arguments import parse
+from headrace_proto import weights
 from headrace_proto.errors import UserError
-from headrace_proto.lifecycle import StopSignal
 from headrace_proto.messages import WEIGHTS_TOPIC
-from headrace_proto.metrics import LearnerMetrics
-from headrace_proto.settings import LearnerSettings
-from headrace_proto.telemetry import Health
 from headrace_proto.weights import Weights
-
-
-class LearnerThread:
-    """A learner of CartPole that a test starts, stops and looks at."""
-
-    def __init__(self, folder: Path, gate: SmallGate) -> None:
-        self.folder, self.gate = folder, gate
-        self.failure: Exception | None = None
-        self.thread: threading.Thread | None = None
-
-    def start(self, **changes: object) -> None:
-        self.stop_signal, self.health, self.registry = StopSignal(), Health(), CollectorRegistry()
-        chosen = learner_settings(self.folder, self.gate, **changes)
-        self.thread = threading.Thread(target=self._run, args=[chosen])
-        self.thread.start()
-
-    def _run(self, chosen: dict[str, object]) -> None:
-        try:
-            arguments = [f"{names.flag_name(name)}={value}" for name, value in chosen.items()]
-            parsed = parse(LearnerSettings, arguments, "headrace-learner")
-            log = logs.configure("learner", "error")
-            checkpoint = start.find_checkpoint(parsed, log)
-            start.serve(parsed, checkpoint, LearnerMetrics(self.registry), self.health, self.stop_signal, log)
-        except Exception as error:
-            self.failure = error
-
-    def stop(self) -> None:
-        if self.thread is not None:
-            self.stop_signal.is_set = True
-            self.join()
-
-    def join(self) -> None:
-        assert self.thread is not None
-        self.thread.join(timeout=60)
-        assert not self.thread.is_alive()
-
-    def metric(self, name: str) -> float:
-        value = self.registry.get_sample_value(f"headrace_learner_{name}")
-        assert value is not None
-        return value
 
 
 @pytest.fixture
@@ -229,6 +182,8 @@ def test_a_capacity_that_can_deadlock_is_a_persons_mistake(gate: SmallGate, lear
         ({"resume": "1250000"}, "checkpoint 1250000"),
         ({"game": "CartPol-v1"}, "did you mean CartPole-v1"),
         ({"n_step": 0}, "--n-step 0"),
+        ({"replay": "uniform"}, "--replay uniform: pqn"),
+        ({"replay": "uniform", "algorithm": "nstep-q", "replay_max_size": 5}, "--replay-max-size 5: holds no whole"),
         ({"network": "dqn-2015"}, "--network dqn-2015"),
         ({"weights_bind": "nonsense"}, "--weights-bind nonsense"),
     ],

@@ -66,26 +66,21 @@ class Reporter:
         metrics.target_env_steps.set(steps)
         self._show_counters()
 
-    def trained(self, batch: Batch, update: Update, lags: NDArray[np.int64]) -> None:
-        """Show an update and the policy lags, int64 [N], of its transitions."""
-        self._update = update
+    def trained(self, batch: Batch, updates: list[Update], lags: NDArray[np.int64]) -> None:
+        """Show a batch, its updates, one but for a replay's, and the policy lags of its transitions, int64 [N]."""
         self._epsilon = float(np.average(batch.epsilons, weights=batch.lengths))
         for span in (self._row_span, self._line_span):
             span.add(lags)
         metrics = self._metrics
-        metrics.updates.inc()
         metrics.transitions.inc(len(batch))
         metrics.episodes.inc(len(batch.episodes))
         for lag, times in zip(*np.unique(lags, return_counts=True), strict=True):
             metrics.policy_lag.observe(int(lag), int(times))
         self._lag_max = max(self._lag_max, int(lags.max()))
         metrics.policy_lag_max.set(self._lag_max)
-        metrics.loss.set(update.loss)
-        metrics.q_value_mean.set(update.q_value_mean)
-        metrics.gradient_norm.set(update.gradient_norm)
-        metrics.learning_rate.set(update.learning_rate)
         metrics.epsilon.set(self._epsilon)
-        metrics.update_seconds.observe(update.seconds)
+        for update in updates:
+            self._show_update(update)
         with self._whatever_the_disk_does():
             for episode in batch.episodes:
                 self._curves.episode(episode.score, episode.length, self._counters.env_steps)
@@ -114,6 +109,16 @@ class Reporter:
         except OSError as error:
             if self._may_log.allows("curves"):
                 self._log.error("curves_failed", error=str(error), action="training goes on")
+
+    def _show_update(self, update: Update) -> None:
+        self._update = update
+        metrics = self._metrics
+        metrics.updates.inc()
+        metrics.loss.set(update.loss)
+        metrics.q_value_mean.set(update.q_value_mean)
+        metrics.gradient_norm.set(update.gradient_norm)
+        metrics.learning_rate.set(update.learning_rate)
+        metrics.update_seconds.observe(update.seconds)
 
     def _show_counters(self) -> None:
         self._metrics.env_steps.set(self._counters.env_steps)

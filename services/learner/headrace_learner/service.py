@@ -10,6 +10,7 @@ import numpy as np
 from headrace_learner.batches import Batch
 from headrace_learner.exchange import Exchange, Standing
 from headrace_learner.greeting import policy_lag_bound, updates_between_publications
+from headrace_learner.replay_training import ReplayTraining
 from headrace_learner.reporting import Reporter
 from headrace_learner.saving import Saver
 from headrace_learner.schedules import passes_multiple
@@ -45,10 +46,12 @@ class Service:
         health: Health,
         stop: StopSignal,
         log: Logger,
+        replay: ReplayTraining | None = None,
     ) -> None:
         self._settings = settings
         self._run_specification = run
         self._learner = learner
+        self._replay = replay
         self._exchange = exchange
         self._saver = saver
         self._reporter = reporter
@@ -116,6 +119,8 @@ class Service:
         )
         bound = policy_lag_bound(self._settings, greeting)
         self._metrics.policy_lag_bound.set(bound)
+        if self._replay is not None:
+            self._replay.be_greeted(bound)
         self._log.info("greeted", generation=greeting.generation, version=version, policy_lag_bound=bound)
         self._publish()
         self._exchange.report(self._standing)
@@ -151,18 +156,20 @@ class Service:
         return is_late or passes_multiple(before, after, self._settings.publish_every)
 
     def _update(self, batch: Batch) -> None:
+        """Train a batch, which makes a version: without a replay that is one update, with one it may be any number."""
+        version = self._standing.version
         try:
-            update = self._learner.train(batch)
+            updates = [self._learner.train(batch)] if self._replay is None else self._replay.train(batch, version)
         except NonFiniteError as error:
             raise self._with_advice(error) from error
-        lags = np.maximum(0, self._standing.version - batch.versions)
+        lags = np.maximum(0, version - batch.versions)
         self._standing = replace(
             self._standing,
-            version=self._standing.version + 1,
+            version=version + 1,
             env_steps=self._learner.counters.env_steps,
             trained=self._standing.trained + len(batch),
         )
-        self._reporter.trained(batch, update, lags)
+        self._reporter.trained(batch, updates, lags)
 
     def _acknowledge(self, header: BatchHeader) -> None:
         self._standing = replace(

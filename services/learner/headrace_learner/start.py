@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from headrace_learner import checkpoint_store, checkpoints, run, saving, stops
 from headrace_learner.checkpoints import Checkpoint
 from headrace_learner.exchange import Exchange
+from headrace_learner.replay_training import ReplayTraining, require_memory
 from headrace_learner.reporting import Reporter
 from headrace_learner.saving import Saver
 from headrace_learner.service import Service
@@ -80,6 +81,7 @@ def serve(
     """Train in the calling thread until done or stopped; returns whether the run's steps are done."""
     specification = run.specify(settings, run.name_of(settings.run_dir))
     action_names = environments.action_names(environments.find_game(settings.game))
+    require_memory(settings, specification, log)
     learner = Learner(settings, specification, choose_device(settings.device))
     saver = Saver(settings, specification, action_names, metrics, log)
     if checkpoint is not None:
@@ -105,7 +107,10 @@ def serve(
     with closing(exchange):
         reporter = Reporter(metrics, settings.run_dir, learner.counters, specification.frame_skip, settings.steps, log)
         with closing(reporter):
-            service = Service(settings, specification, learner, exchange, saver, reporter, metrics, health, stop, log)
+            replay = ReplayTraining(learner, specification, metrics.replay) if settings.replay != "none" else None
+            service = Service(
+                settings, specification, learner, exchange, saver, reporter, metrics, health, stop, log, replay
+            )
             with stops.counted(settings.run_dir, log):
                 return service.run()
 
