@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace_learner.rate_limiter import SampleToInsertRatio
@@ -25,6 +25,7 @@ def test_less_than_one_sample_an_insert_is_an_update_now_and_then() -> None:
     assert [limiter.insert(8) for _ in range(4)] == [0, 1, 0, 1]
 
 
+@settings(deadline=None)
 @given(
     ratio=st.floats(0.01, 50),
     least=st.integers(1, 300),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import structlog
 import torch
 from hypothesis import given
+from hypothesis import settings as trials
 from hypothesis import strategies as st
 from made_up import a_batch, a_rollout, a_run
 from numpy.typing import NDArray
@@ -53,6 +55,7 @@ def numbers(sample: Sample) -> NDArray[np.int64]:
 
 
 class TestWhatIsKept:
+    @trials(deadline=None)
     @given(
         max_size=st.integers(20, 60),
         lengths=st.lists(st.integers(1, 20), min_size=1, max_size=30),
@@ -148,6 +151,7 @@ class TestSampling:
         assert weights is not None
         assert set(weights.tolist()) == {1.0}
 
+    @trials(deadline=None)
     @given(
         errors=st.lists(st.floats(0.125, 10, width=32), min_size=4, max_size=20),
         alpha=st.sampled_from([0.0, 0.6, 1.0]),
@@ -215,13 +219,21 @@ class TestMistakes:
             require_replay(RunSettings(**{**base, **settings}))
         require_replay(RunSettings(**{**base, **settings, "replay": "none"}))
 
-    def test_a_replay_larger_than_the_machine_is_told_what_it_takes(self) -> None:
+    def test_a_replay_larger_than_machine_or_container_is_told_what_it_takes(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         atari = a_run(frame_shape=[84, 84], frame_dtype="|u1", frame_stack=4, rollout_length=16)
         settings = RunSettings(algorithm="nstep-q", replay="uniform", replay_max_size=10**12, steps=10**12)
         with pytest.raises(
             UserError, match=r"--replay-max-size 1000000000000: takes 8.* GB, 8\d\d\d bytes a transition"
         ):
             require_memory(settings, atari, structlog.get_logger())
+        limit = tmp_path / "memory.max"
+        monkeypatch.setattr("headrace_learner.replay_training.CONTAINER_LIMIT", limit)
+        limit.write_text("4000000000\n")
+        with pytest.raises(UserError, match=r"the learner has 4.0 GB; allowed: less than 4\d{5}$"):
+            require_memory(settings, atari, structlog.get_logger())
+        limit.write_text("max\n")
         with structlog.testing.capture_logs() as lines:
             require_memory(settings.model_copy(update={"steps": 100_000}), atari, structlog.get_logger())
         assert lines[0]["full_gigabytes"] == pytest.approx(0.89, abs=0.01)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace_learner.sum_tree import SumTree
@@ -36,6 +36,7 @@ def test_of_a_place_that_is_named_twice_the_last_priority_holds() -> None:
     assert (tree.total, tree.priorities(np.array([1])).tolist()) == (3.0, [2.0])
 
 
+@settings(deadline=None)
 @given(priorities, st.data())
 def test_the_total_is_the_sum_whatever_was_set_before(values: list[float], data: st.DataObject) -> None:
     tree = a_tree(values)
@@ -45,6 +46,7 @@ def test_the_total_is_the_sum_whatever_was_set_before(values: list[float], data:
     assert np.isclose(tree.total, sum(values))
 
 
+@settings(deadline=None)
 @given(priorities.filter(any), st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=20))
 def test_a_place_is_found_where_the_sums_pass_it_and_never_without_a_priority(
     values: list[float], shares: list[float]
