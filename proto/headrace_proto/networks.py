@@ -133,7 +133,22 @@ def make_trunk(name: NetworkName, state_shape: tuple[int, ...], *, layer_norm: b
 def build_for(run: RunSpecification) -> nn.Module:
     """The network of a run; raises UserError if it does not fit the run's states."""
     trunk = make_trunk(run.network, run.state_shape, layer_norm=run.layer_norm)
-    return ValueNetwork(trunk, run.actions)
+    network = ValueNetwork(trunk, run.actions)
+    return initialised(network) if run.layer_norm else network
+
+
+def initialised(network: ValueNetwork) -> ValueNetwork:
+    """He normal before each ReLU, as arXiv 2407.04811 has it, and values near 0.
+
+    A normalised layer does not care for the scale of its weights, but an optimizer with steps of a fixed size does: small
+    weights turn fast. Values that differ at random make their largest an overestimate, which takes long to unlearn.
+    """
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+    nn.init.normal_(network.values.weight, std=0.01 * network.values.in_features**-0.5)
+    return network
 
 
 def _hidden_layer(inputs: int, outputs: int, *, layer_norm: bool) -> list[nn.Module]:

@@ -19,7 +19,7 @@ _WITH_TARGET_NETWORK: dict[str, Any] = {
     "layer_norm": False,
     "loss": "huber",
     "optimizer": "adam",
-    "learning_rate": 2.5e-4,
+    "optimizer_epsilon": 1e-5,
     "exploration": "paper",
     "epsilon_decay_steps": None,
 }

@@ -41,12 +41,12 @@ class OptimizerSettings(Settings):
     """What becomes of a gradient, and when the weights are published."""
 
     optimizer: OptimizerName = Field("radam", description="RAdam, Adam, the paper's RMSProp, or the ancestor's.")
-    learning_rate: float = Field(5e-4, gt=0, description="Learning rate at step 0.")
+    learning_rate: float = Field(2.5e-4, gt=0, description="Learning rate at step 0.")
     learning_rate_decay_steps: int | None = Field(
         None, ge=1, description="Steps over which the learning rate falls to 0; default: all."
     )
     rmsprop_alpha: float = Field(0.99, ge=0, lt=1, description="Decay of RMSProp's mean square.")
-    optimizer_epsilon: float = Field(1e-5, gt=0, description="Epsilon of the optimizer.")
+    optimizer_epsilon: float = Field(1e-8, gt=0, description="Epsilon of the optimizer.")
     gradient_clip: float = Field(10.0, ge=0, description="Largest norm of the gradient; 0 for no limit.")
     batch_size: int = Field(64, ge=1, description="Transitions of a batch: whole rollouts until there are so many.")
     publish_every: int = Field(256, ge=1, description="Steps between publications of weights.")
@@ -65,7 +65,7 @@ class EnvironmentSettings(Settings):
     """The game, and how it is cut into rollouts."""
 
     environments_per_actor: int = Field(8, ge=1, le=1024, description="Environments that an actor plays at once.")
-    rollout_length: int | None = Field(16, ge=1, le=1024, description="Transitions of a rollout; without one: n-step.")
+    rollout_length: int | None = Field(8, ge=1, le=1024, description="Transitions of a rollout; without one: n-step.")
     frame_skip: int = Field(4, ge=1, le=60, description="Emulator frames of an env_step.")
     noop_max: int = Field(30, ge=0, le=1000, description="Most no-op actions at the start of a game.")
     fire_on_reset: bool = Field(False, description="Press FIRE at the start of a game.")
