@@ -140,8 +140,8 @@ def build_for(run: RunSpecification) -> nn.Module:
 def initialised(network: ValueNetwork) -> ValueNetwork:
     """He normal before each ReLU, as arXiv 2407.04811 has it, and values near 0.
 
-    A normalised layer does not care for the scale of its weights, but an optimizer with steps of a fixed size does: small
-    weights turn fast. Values that differ at random make their largest an overestimate, which takes long to unlearn.
+    A normalised layer does not care for the scale of its weights, but an optimizer whose steps have a fixed size does:
+    small weights turn fast. Values that differ at random make their largest an overestimate, slow to be unlearned.
     """
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
