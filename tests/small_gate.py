@@ -82,6 +82,7 @@ def learner_settings(folder: Path, gate: SmallGate, **changes: object) -> dict[s
     """Settings of a learner of RUN that talks to the gate."""
     return {
         "game": RUN.game,
+        "algorithm": "nstep-q",
         "reward_clip": 0.0,
         "noop_max": 0,
         "environments_per_actor": 2,

@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 from waiting import wait_until
 
 from headrace_actor.service import ActorService
-from headrace_proto import codec, logs, messages, networks, rollouts, sockets
+from headrace_proto import SCHEMA_VERSION, codec, logs, messages, networks, rollouts, sockets
 from headrace_proto.errors import UserError
 from headrace_proto.lifecycle import StopSignal
 from headrace_proto.messages import (
@@ -294,13 +294,18 @@ def test_malformed_messages_are_ignored(peers: Peers, actor: Actor) -> None:
     peers.wait_until(lambda: peers.joined)
     peers.wait_for_ask(1)
     peers.wait_for_subscription()
-    for data in (b"", b"\xff", codec.encode({"schema": 2, "kind": "CREDIT", "credit": -1}), codec.encode([1])):
+    for data in (
+        b"",
+        b"\xff",
+        codec.encode({"schema": SCHEMA_VERSION, "kind": "CREDIT", "credit": -1}),
+        codec.encode([1]),
+    ):
         peers.router.send_multipart([peers.session, data])
     peers.router.send_multipart([peers.session, b"two", b"frames"])
     peers.xpub.send_multipart([messages.WEIGHTS_TOPIC, b"no weights"])
     peers.xpub.send_multipart([messages.WEIGHTS_TOPIC])
     peers.xpub.send_multipart(
-        [messages.WEIGHTS_TOPIC, Weights(9, 9, 0, {"w": peers.tensors["layers.0.bias"]}).encode()]
+        [messages.WEIGHTS_TOPIC, Weights(9, 9, 0, {"w": peers.tensors["trunk.hidden.0.bias"]}).encode()]
     )
     peers.publish(1)
     peers.grant(1, version=1)

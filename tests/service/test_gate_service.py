@@ -320,7 +320,7 @@ def test_an_actor_without_a_learner_is_told_to_come_again(peers: Peers) -> None:
 def test_another_schema_is_refused_with_both_versions(peers: Peers) -> None:
     actor = Actor(peers, b"A")
 
-    actor.control.send(Join(host="test").encode().replace(b"\xa6schema\x02", b"\xa6schema\x07"))
+    actor.control.send(Join(host="test").encode().replace(b"\xa6schema\x03", b"\xa6schema\x07"))
 
     leave = actor.hear(Leave)
     assert leave.code == "schema"
