@@ -7,9 +7,9 @@ preset over defaults.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
 from headrace_proto.base_settings import Settings
@@ -84,7 +84,22 @@ class ComputeSettings(Settings):
     )
 
 
-class LearnerSettings(SocketSettings, RunSettings, CheckpointSettings, ComputeSettings):
+class LearningSettings(RunSettings, CheckpointSettings, ComputeSettings):
+    """All that decides what becomes of a run."""
+
+    @model_validator(mode="after")
+    def _compute_in_one_order(self) -> Self:
+        if self.deterministic and self.learner_threads not in (None, 1):
+            raise ValueError(
+                f"--learner-threads {self.learner_threads}: sums come out otherwise with other numbers of threads; "
+                "allowed with --deterministic: 1"
+            )
+        if self.deterministic and self.device == "cuda":
+            raise ValueError("--device cuda: not shown to be deterministic; allowed with --deterministic: cpu, auto")
+        return self
+
+
+class LearnerSettings(SocketSettings, LearningSettings):
     """The learner."""
 
     weights_bind: str = Field("tcp://127.0.0.1:5558", description="XPUB: weights and progress.")
@@ -96,7 +111,7 @@ class LearnerSettings(SocketSettings, RunSettings, CheckpointSettings, ComputeSe
     metrics_port: int = Field(9102, ge=0, le=65535, description="Port of /metrics; 0 takes any free one.")
 
 
-class TrainSettings(RunSettings, CheckpointSettings, ComputeSettings, GateLimits):
+class TrainSettings(LearningSettings, GateLimits):
     """`headrace train`: gate, learner and actors as processes of one machine."""
 
     actors: int | None = Field(None, ge=1, le=1024, description="Actor processes; default: from the cores.")
@@ -108,6 +123,15 @@ class TrainSettings(RunSettings, CheckpointSettings, ComputeSettings, GateLimits
     runs: Path = Field(Path("runs"), description="Folder of all runs.")
     transport: Literal["ipc", "tcp"] = Field("ipc", description="Sockets between the processes.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line shown.")
+
+    @model_validator(mode="after")
+    def _have_one_actor(self) -> Self:
+        if self.deterministic and self.actors not in (None, 1):
+            raise ValueError(
+                f"--actors {self.actors}: whose rollouts come first would be chance; allowed with --deterministic: 1, "
+                "whose environments --environments-per-actor sets"
+            )
+        return self
 
 
 class CheckpointChoice(Settings):

@@ -96,7 +96,12 @@ class TestDefaults:
 
     @pytest.mark.parametrize(
         ("arguments", "expected"),
-        [([], (1, 7)), (["--actors", "2"], (6, 2)), (["--learner-threads", "3"], (3, 7))],
+        [
+            ([], (1, 7)),
+            (["--actors", "2"], (6, 2)),
+            (["--learner-threads", "3"], (3, 7)),
+            (["--deterministic"], (1, 1)),
+        ],
     )
     def test_a_machine_of_eight_cores_gives_actors_and_threads_where_nobody_chose_them(
         self, arguments: list[str], expected: tuple[int, int], tmp_path: Path

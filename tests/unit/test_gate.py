@@ -12,15 +12,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up import a_run
 
+from headrace_gate import turns
 from headrace_gate.gate import Addresses, Gate, Limits
 from headrace_proto import codec, messages
+from headrace_proto.capacity import least_capacity
 from headrace_proto.errors import WireError
 from headrace_proto.messages import ActorHeartbeat, CreditGrant, CreditRequest, Join, Leave, Progress, RolloutHeader
+from headrace_proto.specification import RunSpecification
 
 CAPACITY, BATCH, ENVIRONMENTS, LENGTH, STRAGGLER, PUBLISH_UPDATES = 40, 8, 2, 4, 6, 2
 LEASE = 10.0
-LAG_BOUND = STRAGGLER + PUBLISH_UPDATES + math.ceil(CAPACITY / BATCH) - 3
+
+
+def lag_bound(capacity: int, straggler_updates: int) -> int:
+    return PUBLISH_UPDATES + straggler_updates + math.ceil(capacity / BATCH) - 3
+
+
 RUN = a_run(environments_per_actor=ENVIRONMENTS, rollout_length=LENGTH, batch_size=BATCH)
+LAG_BOUND = lag_bound(CAPACITY, STRAGGLER)
+DETERMINISTIC = RUN.model_copy(update={"deterministic": True})
+LEAST_CAPACITY = least_capacity(BATCH, ENVIRONMENTS, LENGTH)
+
+TrainedBatch = tuple[int, list[tuple[int, int, int]]]
+"""Its number, and of each rollout the credit, the count and the version of the weights."""
 
 
 @dataclass
@@ -42,6 +56,7 @@ class SimulatedLearner:
     """A learner that trains what it is sent, in order."""
 
     name: bytes
+    run: RunSpecification = RUN
     gate: bytes = bytes(16)
     generation: int = 0
     version: int = 0
@@ -63,7 +78,7 @@ class SimulatedLearner:
             trained_batch=self.trained_batch,
             trained=self.trained,
             rejected={},
-            run=RUN,
+            run=self.run,
             waiting_for="" if self.held else "batch",
             finished=False,
         )
@@ -72,13 +87,27 @@ class SimulatedLearner:
 class World:
     """Messages to the gate wait in `network`; steps deliver, lose, repeat and reorder them, and crash processes."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(
+        self,
+        seed: int,
+        run: RunSpecification = RUN,
+        *,
+        capacity: int = CAPACITY,
+        straggler_updates: int = STRAGGLER,
+        actors: int = 4,
+    ) -> None:
+        self.run = run
+        self.limits = Limits(capacity, straggler_updates, LEASE)
+        self.lag_bound = lag_bound(capacity, 1 if run.deterministic else straggler_updates)
+        self.games = random.Random(run.seed)
+        self.trained: list[TrainedBatch] = []
+        self.refusals: dict[bytes, Leave] = {}
         self.random = random.Random(seed)
         self.now = 0.0
         self.network: list[tuple[str, bytes, bytes]] = []
-        self.actors = [self.new_actor() for _ in range(4)]
+        self.actors = [self.new_actor() for _ in range(actors)]
         self.newest = (0, 0)
-        self.learner = SimulatedLearner(self.random.randbytes(16))
+        self.learner = SimulatedLearner(self.random.randbytes(16), run)
         self.largest_lag = 0
         self.gate = self.new_gate()
         self.turn()
@@ -87,8 +116,7 @@ class World:
         return SimulatedActor(self.random.randbytes(16))
 
     def new_gate(self) -> Gate:
-        limits, addresses = Limits(CAPACITY, STRAGGLER, LEASE), Addresses("ipc://a", "ipc://b")
-        return Gate(self.random.randbytes(16), limits, addresses)
+        return Gate(self.random.randbytes(16), self.limits, Addresses("ipc://a", "ipc://b"))
 
     def turn(self) -> None:
         self.gate.tick(self.now)
@@ -105,7 +133,7 @@ class World:
     def check(self) -> None:
         ledger = self.gate.ledger
         settled = ledger.returned_total + ledger.trained_total + ledger.rejected.total() + ledger.lost.total()
-        assert ledger.alive <= CAPACITY
+        assert ledger.alive <= self.limits.capacity
         assert ledger.promised_total == settled + ledger.alive
         assert ledger.queued == self.gate.queue.transitions
         assert ledger.delivered == sum(batch.count for batch in self.gate.learner.untrained)
@@ -114,10 +142,12 @@ class World:
         """Returns whether the session goes on."""
         if isinstance(message, messages.Welcome):
             actor.joined = True
-        elif isinstance(message, CreditGrant) and message.credit == actor.credit and actor.count == 0:
+        elif isinstance(message, CreditGrant) and message.credit == actor.credit > actor.finished and actor.count == 0:
             # The oldest weights that the grant allows: the worst case for the lag.
             actor.count, actor.part, actor.made = message.count, 0, 0
             actor.weights = (message.generation, message.weights_version)
+        elif isinstance(message, Leave):
+            self.refusals[actor.session] = message
         return not (isinstance(message, Leave) and message.code == "unknown")
 
     def learner_receives(self, header: messages.BatchHeader, rollouts: list[bytes]) -> None:
@@ -153,12 +183,19 @@ class World:
             message = ActorHeartbeat(finished=actor.finished, env_steps=0, waiting_for="")
         self.network.append(("control", actor.session, message.encode()))
 
+    def join(self, actor: SimulatedActor) -> None:
+        self.hear("control", actor.session, Join(host="test").encode())
+
+    @property
+    def interruption(self) -> str:
+        return turns.interruption(self.gate.learner, self.gate.ledger, self.gate.roster)
+
     def actor_plays(self, actor: SimulatedActor) -> None:
         if actor.count == 0:
             return
-        length = min(self.random.randint(1, LENGTH), actor.count - actor.made)
+        length = min(self.games.randint(1, LENGTH), actor.count - actor.made)
         actor.made += length
-        final = actor.made == actor.count or self.random.random() < 0.1
+        final = actor.made == actor.count or self.games.random() < 0.1
         header = RolloutHeader(
             session=actor.session,
             actor=0,
@@ -179,6 +216,13 @@ class World:
             index = 0 if in_order else self.random.randrange(len(self.network))
             self.hear(*(self.network[index] if keep else self.network.pop(index)))
 
+    def network_delivers_one_kind(self) -> None:
+        """Each socket keeps its order; between control messages and rollouts there is none."""
+        kind = self.random.choice(("control", "rollout"))
+        index = next((index for index, message in enumerate(self.network) if message[0] == kind), None)
+        if index is not None:
+            self.hear(*self.network.pop(index))
+
     def network_loses_one(self) -> None:
         if self.network:
             self.network.pop(self.random.randrange(len(self.network)))
@@ -191,7 +235,8 @@ class World:
         for header in headers:
             lag = learner.version - header.weights_version
             self.largest_lag = max(self.largest_lag, lag)
-            assert lag <= LAG_BOUND, f"a transition with a policy lag of {lag} was trained"
+            assert lag <= self.lag_bound, f"a transition with a policy lag of {lag} was trained"
+        self.trained.append((number, [(header.credit, header.count, header.weights_version) for header in headers]))
         learner.version += 1
         learner.trained_batch = number
         learner.trained += sum(header.count for header in headers)
@@ -209,11 +254,11 @@ class World:
 
     def step_well(self) -> None:
         """One step in which nothing fails; the first actor is slow."""
-        actor = self.random.choice(self.actors if self.random.random() < 0.1 else self.actors[1:])
+        actor = self.random.choice(self.actors if self.random.random() < 0.1 else self.actors[1:] or self.actors)
         actions: list[tuple[float, Callable[[], None]]] = [
             (3, lambda: self.actor_speaks(actor)),
             (4, lambda: self.actor_plays(actor)),
-            (8, lambda: self.network_delivers_one(in_order=True, keep=False)),
+            (8, self.network_delivers_one_kind),
             (2, self.learner_trains),
             (2, self.learner_reports),
             (0.5, lambda: self.time_passes(0.2)),
@@ -238,7 +283,7 @@ class World:
         self.random.choices([act for _, act in actions], [weight for weight, _ in actions])[0]()
 
     def learner_crashes(self) -> None:
-        self.learner = SimulatedLearner(self.random.randbytes(16))
+        self.learner = SimulatedLearner(self.random.randbytes(16), self.run)
 
     def gate_crashes(self) -> None:
         self.gate = self.new_gate()
@@ -261,10 +306,16 @@ class World:
         return self.learner.trained - before
 
 
-@given(seed=st.integers(0, 2**32), fault_rate=st.sampled_from([0.0, 0.003, 0.03, 0.2]))
+@given(
+    seed=st.integers(0, 2**32),
+    fault_rate=st.sampled_from([0.0, 0.003, 0.03, 0.2]),
+    run=st.sampled_from([RUN, DETERMINISTIC]),
+)
 @settings(max_examples=40, deadline=None)
-def test_bound_account_and_lag_hold_among_faults_and_a_live_actor_is_served(seed: int, fault_rate: float) -> None:
-    world = World(seed)
+def test_bound_account_and_lag_hold_among_faults_and_a_live_actor_is_served(
+    seed: int, fault_rate: float, run: RunSpecification
+) -> None:
+    world = World(seed, run)
 
     for _ in range(1200):
         if world.random.random() < fault_rate:
@@ -310,3 +361,85 @@ def test_a_learner_that_falls_silent_is_what_the_gate_waits_for() -> None:
 
     world.learner_reports()
     assert world.gate.waiting_for == ""
+
+
+def what_is_trained(run: RunSpecification, schedule: int, **limits: int) -> list[TrainedBatch]:
+    """The first twenty batches that one actor makes under a schedule in which nothing fails."""
+    world = World(schedule, run, actors=1, **limits)
+    steps = 0
+    while len(world.trained) < 20:
+        world.step_well()
+        steps += 1
+        assert steps < 20_000, "the run stands still"
+    return world.trained
+
+
+@given(
+    seed=st.integers(0, 2**31),
+    schedules=st.tuples(st.integers(0, 2**32), st.integers(0, 2**32)),
+    capacity=st.integers(LEAST_CAPACITY, 3 * LEAST_CAPACITY),
+    straggler_updates=st.integers(1, STRAGGLER),
+)
+@settings(max_examples=12, deadline=None)
+def test_a_deterministic_run_trains_the_same_whoever_is_fast_and_never_stands_still(
+    seed: int, schedules: tuple[int, int], capacity: int, straggler_updates: int
+) -> None:
+    run = DETERMINISTIC.model_copy(update={"seed": seed})
+    limits = {"straggler_updates": straggler_updates}
+
+    one = what_is_trained(run, schedules[0], capacity=LEAST_CAPACITY, **limits)
+    other = what_is_trained(run, schedules[1], capacity=capacity)
+
+    assert one == other
+
+
+def test_any_other_run_trains_what_the_schedule_makes_of_it() -> None:
+    one, other = (what_is_trained(RUN, schedule) for schedule in (1, 2))
+
+    assert one != other
+
+
+def test_in_a_deterministic_run_the_weights_of_a_credit_stay_the_newest_until_its_rollouts_are_there() -> None:
+    world = World(seed=3, run=DETERMINISTIC, actors=1)
+    actor = world.actors[0]
+    rounds = 0
+
+    for _ in range(1000):
+        world.step_well()
+        if actor.count and actor.part == 0:
+            rounds += 1
+            assert world.newest == actor.weights
+            assert not world.learner.held
+
+    assert rounds > 20
+
+
+def test_a_deterministic_run_has_one_actor_and_takes_another_once_it_has_left() -> None:
+    world = World(seed=1, run=DETERMINISTIC, actors=2)
+    first, second = world.actors
+    world.learner_reports()
+    world.join(first)
+
+    world.join(second)
+    assert (first.joined, second.joined) == (True, False)
+    assert world.refusals[second.session] == Leave(code="not_ready", reason="a deterministic run has one actor")
+
+    world.hear("control", first.session, Leave(code="goodbye", reason="").encode())
+    world.join(second)
+    assert second.joined
+
+
+def test_the_gate_says_what_put_a_deterministic_run_off_its_course() -> None:
+    world = World(seed=1, run=DETERMINISTIC, actors=1)
+    for _ in range(200):
+        world.step_well()
+    assert world.interruption == ""
+
+    world.learner_crashes()
+    world.learner_reports()
+    assert world.interruption == "the learner was started anew"
+
+    world.actors = [world.new_actor()]
+    world.time_passes(LEASE + 1)
+    world.join(world.actors[0])
+    assert world.interruption in ("transitions were lost", "the actor joined anew, with other games")

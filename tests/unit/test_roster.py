@@ -47,11 +47,23 @@ def test_who_was_served_stands_at_the_end_of_the_line() -> None:
 
 def test_a_free_seat_is_taken_again_in_another_life() -> None:
     roster = seated(3)
+    roster.ask(NAMES[1], 1, 40)
+    roster.grant_first()
     roster.leave(NAMES[1])
 
     seat = roster.join(NAMES[4], now=1.0)
 
     assert (seat.actor, seat.life) == (1, 1)
+
+
+def test_a_session_that_had_no_credit_has_played_nothing_and_is_no_life() -> None:
+    roster = seated(3)
+    roster.ask(NAMES[1], 1, 40)
+    roster.leave(NAMES[1])
+
+    seat = roster.join(NAMES[4], now=1.0)
+
+    assert (seat.actor, seat.life) == (1, 0)
 
 
 def test_who_is_silent_for_a_lease_is_gone_unless_the_gate_did_not_listen() -> None:
@@ -65,6 +77,8 @@ def test_who_is_silent_for_a_lease_is_gone_unless_the_gate_did_not_listen() -> N
 
 def test_a_restored_roster_has_the_same_seats_and_lives() -> None:
     roster = seated(3)
+    roster.ask(NAMES[0], 1, 40)
+    roster.grant_first()
     roster.leave(NAMES[0])
 
     restored = Roster.restore(10.0, roster.state(), now=100.0)

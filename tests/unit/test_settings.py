@@ -91,6 +91,9 @@ class TestMistakes:
             (["--algorithm", "dqn"], "--algorithm dqn: must be 'pqn'"),
             (["--capacity", "1"], "--capacity 1: must be greater than or equal to 2"),
             (["--wibble"], "--wibble: no such setting; see --help for the names"),
+            (["--deterministic", "--actors", "2"], "--actors 2: whose rollouts come first"),
+            (["--deterministic", "--learner-threads", "2"], "--learner-threads 2: sums come out otherwise"),
+            (["--deterministic", "--device", "cuda"], "--device cuda: not shown to be deterministic; allowed with"),
         ],
     )
     def test_a_wrong_flag_gets_its_name_its_value_and_what_is_allowed(self, arguments: list[str], line: str) -> None:

@@ -68,6 +68,8 @@ def check_capacity(settings: TrainSettings) -> None:
 
 def fit_to_cores(settings: TrainSettings, usable_cores: int) -> tuple[TrainSettings, int]:
     """The settings with the learner's threads, and the number of actors, where nobody chose them."""
+    if settings.deterministic:  # allows no other
+        return settings.model_copy(update={"learner_threads": 1}), 1
     actors = settings.actors or cores.default_actors(usable_cores)
     threads = settings.learner_threads or cores.default_learner_threads(usable_cores, actors)
     return settings.model_copy(update={"learner_threads": threads}), actors

@@ -42,6 +42,7 @@ def main(arguments: Sequence[str]) -> None:
     if checkpoint is not None:
         settings = parse(LearnerSettings, arguments, PROGRAM, resumed=checkpoint.state.run_settings())
     torch.set_num_threads(settings.learner_threads or 1)
+    torch.use_deterministic_algorithms(settings.deterministic)
     registry = CollectorRegistry()
     metrics, health = LearnerMetrics(registry), Health()
     health.run = run.name_of(settings.run_dir)
@@ -82,7 +83,7 @@ def serve(
     specification = run.specify(settings, run.name_of(settings.run_dir))
     action_names = environments.action_names(environments.find_game(settings.game))
     require_memory(settings, specification, log)
-    learner = Learner(settings, specification, choose_device(settings.device))
+    learner = Learner(settings, specification, choose_device("cpu" if settings.deterministic else settings.device))
     saver = Saver(settings, specification, action_names, metrics, log)
     if checkpoint is not None:
         checkpoints.require_same_game(checkpoint.state, specification, action_names)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from headrace_gate import turns
 from headrace_gate.learner_account import MAX_UNTRAINED_BATCHES, LearnerAccount, SentBatch
 from headrace_gate.ledger import Credit, CreditLedger
 from headrace_gate.outbox import Outbox
@@ -77,8 +78,9 @@ class Gate:
     def is_capacity_limited(self) -> bool:
         """Whether the learner starves while actors could play if the capacity let them."""
         progress = self.learner.progress
-        learner_starves = progress is not None and progress.waiting_for == "batch" and not self.learner.untrained
-        return not self.waiting_for and learner_starves and self.roster.waiting > 0
+        if self.waiting_for or self.learner.takes_turns or progress is None:
+            return False
+        return progress.waiting_for == "batch" and not self.learner.untrained and self.roster.waiting > 0
 
     def on_actor_message(self, session: Session, data: bytes, now: float) -> None:
         """A control message from an actor; raises WireError for one that is refused."""
@@ -139,8 +141,8 @@ class Gate:
         self._learner_is_silent = now - self._learner_heard_at > LEARNER_SILENT_SECONDS
         gone = self._drop_silent_actors(now)
         self.ledger.lose_in_transit(now - self.limits.lease_seconds)
-        for session, credit in self.ledger.take_back_stale(self.learner.version, self.limits.straggler_updates):
-            self.roster.grant_again(session, credit)
+        if not self.learner.takes_turns:  # whose only credit is overtaken by nothing but its own first rollouts
+            self._take_back_stale()
         self._make_batches(now)
         self._grant()
         return gone
@@ -177,6 +179,9 @@ class Gate:
             return
         if self.learner.is_finished:
             self._tell(session, Leave(code="finished", reason="the run is finished"))
+            return
+        if not turns.may_join(session, self.learner, self.roster):
+            self._tell(session, Leave(code="not_ready", reason="a deterministic run has one actor"))
             return
         seat = self.roster.join(session, now)
         welcome = messages.Welcome(
@@ -236,6 +241,10 @@ class Gate:
                 gone.append(seat)
         return gone
 
+    def _take_back_stale(self) -> None:
+        for session, credit in self.ledger.take_back_stale(self.learner.version, self.limits.straggler_updates):
+            self.roster.grant_again(session, credit)
+
     def _make_batches(self, now: float) -> None:
         while self.run is not None and self.learner.takes_batches:
             taken = self.queue.take_batch(self.run.batch_size)
@@ -251,7 +260,7 @@ class Gate:
                 self.outbox.to_learner.append((self._batch_header(batch), batch))
 
     def _grant(self) -> None:
-        while self.learner.is_greeted and not self.learner.is_finished:
+        while turns.may_grant(self.learner, self.ledger):
             first = self.roster.first_in_line()
             if first is None or first[1].asked_count > self.ledger.room:
                 return

@@ -56,6 +56,11 @@ class LearnerAccount:
         return self.progress is not None and self.progress.finished
 
     @property
+    def takes_turns(self) -> bool:
+        """Whether the run is deterministic: its actor and the learner take turns."""
+        return self.progress is not None and self.progress.run.deterministic
+
+    @property
     def takes_batches(self) -> bool:
         """Whether another batch may be sent."""
         return self.is_greeted and not self.is_finished and len(self.untrained) < MAX_UNTRAINED_BATCHES

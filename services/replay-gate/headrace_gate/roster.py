@@ -11,7 +11,7 @@ from headrace_proto.messages import Session
 
 @dataclass(slots=True)
 class Seat:
-    """One session: the actor index that it plays as, and how many sessions had that index before it."""
+    """One session: the actor index that it plays as, and how many sessions have played as that index before it."""
 
     actor: int
     life: int
@@ -41,7 +41,6 @@ class Roster:
             taken = {seat.actor for seat in self.seats.values()}
             actor = next(index for index in range(len(taken) + 1) if index not in taken)
             self.seats[session] = Seat(actor, self._lives[actor], now)
-            self._lives[actor] += 1
         return self.hear(session, now)
 
     def hear(self, session: Session, now: float) -> Seat:
@@ -72,6 +71,8 @@ class Roster:
         session = next(iter(self._line))
         del self._line[session]
         seat = self.seats[session]
+        if not seat.last_granted:
+            self._lives[seat.actor] += 1
         seat.last_granted = seat.asked_credit
 
     def grant_again(self, session: Session, credit: int) -> None:

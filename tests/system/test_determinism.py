@@ -1,0 +1,100 @@
+"""`--deterministic`: the same seed gives the same parameters, bit for bit, through the real services."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from multiprocessing import Process
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+from system.training_run import TrainingRun
+
+UPDATES = 2_000
+STEPS = 24 * UPDATES
+"""A batch of 16 has about 20: whole rollouts of at most 16, shorter where a game ends."""
+
+CARTPOLE = (
+    *("--deterministic", "--game", "CartPole-v1", "--batch-size", "16", "--rollout-length", "16"),
+    *("--steps", str(STEPS), "--publish-every", "64", "--epsilon-decay-steps", "10000"),
+    *("--lease-seconds", "120"),
+)
+PONG = (
+    *("--deterministic", "--game", "Pong", "--environments-per-actor", "2", "--steps", "4000"),
+    *("--epsilon-decay-steps", "2000", "--lease-seconds", "120"),
+)
+
+
+def parameters(run: TrainingRun) -> tuple[int, dict[str, NDArray[np.generic]]]:
+    """Updates of the last checkpoint, and its networks, optimizer and random numbers."""
+    newest = max((run.run_dir / "checkpoints").glob("step-*"))
+    updates: int = json.loads((newest / "state.json").read_text())["updates"]
+    return updates, load_file(newest / "model.safetensors")
+
+
+def are_the_same(one: dict[str, NDArray[np.generic]], other: dict[str, NDArray[np.generic]]) -> bool:
+    return one.keys() == other.keys() and all(one[name].tobytes() == other[name].tobytes() for name in one)
+
+
+@contextmanager
+def a_busy_machine() -> Iterator[None]:
+    """As many processes that compute as there are cores, and so other moments for everything."""
+    busy = [Process(target=_compute_for_ever, daemon=True) for _ in range(os.cpu_count() or 1)]
+    for process in busy:
+        process.start()
+    try:
+        yield
+    finally:
+        for process in busy:
+            process.kill()
+            process.join()
+
+
+def _compute_for_ever() -> None:
+    while True:
+        pass
+
+
+def train_all(folder: Path, arguments: tuple[str, ...], **seeds: str) -> dict[str, TrainingRun]:
+    """Runs of these names and seeds, beside each other."""
+    with ExitStack() as stack:
+        runs = {
+            name: stack.enter_context(TrainingRun(folder, *arguments, "--seed", seed, name=name))
+            for name, seed in seeds.items()
+        }
+        for run in runs.values():
+            assert run.wait(600) == 0
+    return runs
+
+
+@pytest.mark.timeout(1500)
+def test_after_2000_updates_the_same_seed_has_the_same_parameters_and_another_has_others(tmp_path: Path) -> None:
+    runs = train_all(tmp_path, CARTPOLE, one="7", another="8")
+    with a_busy_machine():
+        runs |= train_all(tmp_path, CARTPOLE, again="7")
+
+    (updates, one), (updates_again, again), (_, another) = (
+        parameters(runs[name]) for name in ("one", "again", "another")
+    )
+    assert updates >= UPDATES
+    assert updates == updates_again
+    assert {name.split("/")[0] for name in one} == {"online", "optimizer", "random"}
+    assert are_the_same(one, again)
+    assert not are_the_same(one, another)
+    for name in ("one", "again"):
+        assert "deterministic no longer" not in (runs[name].run_dir / "logs" / "gate.log").read_text()
+
+
+@pytest.mark.timeout(900)
+def test_so_it_is_with_an_atari_game(tmp_path: Path) -> None:
+    runs = train_all(tmp_path, PONG, one="7", again="7")
+
+    (updates, one), (updates_again, again) = (parameters(runs[name]) for name in ("one", "again"))
+
+    assert updates == updates_again > 50
+    assert are_the_same(one, again)
