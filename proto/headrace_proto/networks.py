@@ -146,7 +146,8 @@ def initialised(network: ValueNetwork) -> ValueNetwork:
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
     nn.init.normal_(network.values.weight, std=0.01 * network.values.in_features**-0.5)
     return network
 
