@@ -53,6 +53,7 @@ def test_rmsprop_with_epsilon_outside_is_torchs() -> None:
 
 
 def test_fused_adam_moves_channels_last_convolutions_as_plain_adam_does() -> None:
+    torch.manual_seed(1)
     run = a_run(network="dqn-2013", layer_norm=True, frame_shape=[36, 36], frame_dtype="|u1", frame_stack=2)
     ours, theirs = (networks.build_for(run) for _ in range(2))
     theirs.load_state_dict(ours.state_dict())
