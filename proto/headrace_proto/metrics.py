@@ -196,6 +196,16 @@ class LearnerMetrics:
         self.gradient_norm = gauge("gradient_norm", "Norm of the gradient before clipping, last update.")
         self.learning_rate = gauge("learning_rate", "Learning rate of the last update.")
         self.epsilon = gauge("epsilon", "Mean exploration rate of the last batch.")
+        self.logged = {
+            "policy_loss": gauge("policy_loss", "Loss of the policy, last update; NaN without a policy."),
+            "value_loss": gauge("value_loss", "Loss of the values of states, last update; NaN without a policy."),
+            "entropy": gauge("policy_entropy", "Mean entropy of the policy in nats, last update; NaN without one."),
+            "importance_weight": gauge(
+                "importance_weight_mean", "Mean min(1, pi/mu) of the actions, last update; NaN without a policy."
+            ),
+        }
+        for logged in self.logged.values():
+            logged.set(float("nan"))
         self.weights_version = gauge("weights_version", "Version of the last published weights.")
         self.batch_wait_seconds = counter("batch_wait_seconds_total", "Seconds spent waiting for a batch.")
         self.update_seconds = Histogram(

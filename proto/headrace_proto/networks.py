@@ -6,12 +6,15 @@ policy and the value of the state for actor-critic ones.
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from headrace_proto.errors import UserError
-from headrace_proto.specification import NetworkName, RunSpecification
+from headrace_proto.specification import LSTM_UNITS, NetworkName, RunSpecification
 
 SMALLEST_FRAME = 36
 """Pixels a side of the smallest frame that leaves something after the convolutions."""
@@ -112,6 +115,84 @@ class ValueNetwork(nn.Module):
         return values
 
 
+@dataclass(frozen=True, slots=True)
+class Sequences:
+    """How the M states of a batch lie in its R rollouts, for networks that remember.
+
+    rollouts, steps: int64 [M], the rollout of each state, and its place in it from 0
+    longest: states of the longest rollout, the last one counted in
+    recurrent_states: float32 [R, 2, LSTM_UNITS], hidden state and cell before each first state; None without an LSTM
+    """
+
+    rollouts: Tensor
+    steps: Tensor
+    longest: int
+    recurrent_states: Tensor | None
+
+
+class PolicyNetwork(nn.Module):
+    """A policy over the actions and the value of the state, from the same features.
+
+    forward: [M, S, *frame_shape], the states of whole rollouts, to logits float32 [M, actions] and values float32 [M]
+    """
+
+    def __init__(self, trunk: Trunk, actions: int, features: int | None = None) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.policy = nn.Linear(features or trunk.features, actions)
+        self.value = nn.Linear(features or trunk.features, 1)
+        # Nearly even at the start, the policy explores (arXiv 2006.05990, section 3.2).
+        _make_orthogonal(trunk, math.sqrt(2.0))
+        _make_orthogonal(self.policy, 0.01)
+        _make_orthogonal(self.value, 1.0)
+
+    def forward(self, states: Tensor, sequences: Sequences) -> tuple[Tensor, Tensor]:
+        """Logits and values of the states of whole rollouts, which lie as `sequences` says."""
+        return self._heads(self.trunk(states))
+
+    def step(self, states: Tensor, recurrent_states: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Logits [N, actions] of one state of each of N environments, and what is remembered after it."""
+        logits: Tensor = self.policy(self.trunk(states))
+        return logits, None
+
+    def initial_states(self, environments: int) -> Tensor | None:
+        """What is remembered at the start of a game: nothing."""
+        return None
+
+    def _heads(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        return self.policy(features), self.value(features).squeeze(1)
+
+
+class RecurrentPolicyNetwork(PolicyNetwork):
+    """The same with an LSTM between trunk and heads (arXiv 1602.01783, section 5.1), started at zero in every game."""
+
+    def __init__(self, trunk: Trunk, actions: int) -> None:
+        super().__init__(trunk, actions, LSTM_UNITS)
+        self.lstm = nn.LSTM(trunk.features, LSTM_UNITS)
+        for name, parameter in self.lstm.named_parameters():
+            nn.init.orthogonal_(parameter) if name.startswith("weight") else nn.init.zeros_(parameter)
+
+    def forward(self, states: Tensor, sequences: Sequences) -> tuple[Tensor, Tensor]:
+        """The same; each rollout is unrolled from its own recurrent state."""
+        assert sequences.recurrent_states is not None
+        features = self.trunk(states)
+        # Rollouts side by side, padded at their ends: nothing that is read comes after the padding.
+        padded = features.new_zeros(sequences.longest, len(sequences.recurrent_states), features.shape[1])
+        padded[sequences.steps, sequences.rollouts] = features
+        remembered, _ = self.lstm(padded, _hidden_and_cell(sequences.recurrent_states))
+        return self._heads(remembered[sequences.steps, sequences.rollouts])
+
+    def step(self, states: Tensor, recurrent_states: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The same; recurrent states are float32 [N, 2, LSTM_UNITS]."""
+        assert recurrent_states is not None
+        remembered, after = self.lstm(self.trunk(states).unsqueeze(0), _hidden_and_cell(recurrent_states))
+        return self.policy(remembered.squeeze(0)), torch.stack([part.squeeze(0) for part in after], dim=1)
+
+    def initial_states(self, environments: int) -> Tensor | None:
+        """Zeros, float32 [environments, 2, LSTM_UNITS]."""
+        return torch.zeros(environments, 2, LSTM_UNITS)
+
+
 def takes_pixels(frame_shape: tuple[int, ...]) -> bool:
     """Whether the convolutional networks can take frames of a shape."""
     return len(frame_shape) == 2 and min(frame_shape) >= SMALLEST_FRAME
@@ -130,9 +211,11 @@ def make_trunk(name: NetworkName, state_shape: tuple[int, ...], *, layer_norm: b
     return PixelTrunk(name, (stack, height, width), layer_norm=layer_norm)
 
 
-def build_for(run: RunSpecification) -> nn.Module:
+def build_for(run: RunSpecification) -> ValueNetwork | PolicyNetwork:
     """The network of a run; raises UserError if it does not fit the run's states."""
     trunk = make_trunk(run.network, run.state_shape, layer_norm=run.layer_norm)
+    if run.head == "policy":
+        return RecurrentPolicyNetwork(trunk, run.actions) if run.lstm else PolicyNetwork(trunk, run.actions)
     network = ValueNetwork(trunk, run.actions)
     return initialised(network) if run.layer_norm else network
 
@@ -155,3 +238,18 @@ def initialised(network: ValueNetwork) -> ValueNetwork:
 def _hidden_layer(inputs: int, outputs: int, *, layer_norm: bool) -> list[nn.Module]:
     norm: list[nn.Module] = [nn.LayerNorm(outputs)] if layer_norm else []
     return [nn.Linear(inputs, outputs), *norm, nn.ReLU()]
+
+
+def _hidden_and_cell(recurrent_states: Tensor) -> tuple[Tensor, Tensor]:
+    """What nn.LSTM starts from: [N, 2, LSTM_UNITS] as two of [1, N, LSTM_UNITS]."""
+    return recurrent_states[:, 0].unsqueeze(0).contiguous(), recurrent_states[:, 1].unsqueeze(0).contiguous()
+
+
+def _make_orthogonal(module: nn.Module, gain: float) -> None:
+    """Orthogonal weights, whatever their order in memory, and no bias."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            with torch.no_grad():
+                layer.weight.copy_(nn.init.orthogonal_(torch.empty(layer.weight.shape), gain))
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)

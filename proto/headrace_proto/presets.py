@@ -30,10 +30,10 @@ ALGORITHM_DEFAULTS: dict[AlgorithmName, dict[str, Any]] = {
     "one-step-q": _WITH_TARGET_NETWORK,
     "one-step-sarsa": _WITH_TARGET_NETWORK,
     "a3c": {
-        "rollout_length": 20,
-        "n_step": 20,
+        "rollout_length": 16,
+        "n_step": 16,
         "layer_norm": False,
-        "optimizer": "rmsprop",
+        "optimizer": "adam",
         "learning_rate": 7e-4,
         "optimizer_epsilon": 1e-5,
         "gradient_clip": 0.5,

@@ -141,7 +141,9 @@ class CheckpointChoice(Settings):
     name: str | None = Field(None, description="The run; default: the newest in --runs.")
     runs: Path = Field(Path("runs"), description="Folder of all runs.")
     game: str | None = Field(None, description="Refuse a checkpoint of another game.")
-    epsilon: float = Field(0.05, ge=0, le=1, description="Share of random actions.")
+    epsilon: float | None = Field(
+        None, ge=0, le=1, description="Share of random actions; default: 0.05, and 0 for a policy, which is sampled."
+    )
     seed: int = Field(1, ge=0, lt=2**31, description="Seed of games and random actions.")
 
 

@@ -11,6 +11,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -34,9 +35,9 @@ GAUGES = (
 )
 
 
-def save(run_dir: Path, env_steps: int, game: str = "CartPole-v1") -> Checkpoint:
+def save(run_dir: Path, env_steps: int, game: str = "CartPole-v1", **changes: Any) -> Checkpoint:
     """What a learner that has trained so far leaves; Atari games are cut at 400 frames."""
-    settings = LearnerSettings(game=game, run_dir=run_dir, seed=env_steps, max_episode_frames=400)
+    settings = LearnerSettings(game=game, run_dir=run_dir, seed=env_steps, max_episode_frames=400, **changes)
     specification = run.specify(settings, run_dir.name)
     learner = Learner(settings, specification, torch.device("cpu"))
     learner.counters.env_steps = env_steps
@@ -157,6 +158,16 @@ def test_its_scores_are_those_of_evaluate(evaluator: EvaluatorProcess) -> None:
         *(expected[name] for name in ("mean", "median", "standard_deviation", "minimum", "maximum")),
         *(8, checkpoint.state.saved_at, 0.25),
     ]
+
+
+@pytest.mark.parametrize("lstm", [False, True])
+def test_a_policy_is_sampled_and_nothing_random_is_mixed_in(evaluator: EvaluatorProcess, lstm: bool) -> None:
+    checkpoint = save(evaluator.run_dir, 8, algorithm="a3c", lstm=lstm)
+    evaluator.start("--seed", "5")
+    wait_until(lambda: evaluator.metric("evaluations_total") == 1)
+    scores = evaluation.evaluate(checkpoint, episodes=10, epsilon=0.0, seed=5)
+    assert (evaluator.metric("epsilon"), evaluator.metric("return_mean")) == (0.0, sum(scores) / 10)
+    assert len(set(scores)) > 1
 
 
 def test_it_plays_atari_greedily_unless_told_otherwise(evaluator: EvaluatorProcess) -> None:

@@ -324,7 +324,7 @@ def test_another_schema_is_refused_with_both_versions(peers: Peers) -> None:
 
     leave = actor.hear(Leave)
     assert leave.code == "schema"
-    assert "version 7, this side 2" in leave.reason
+    assert "version 7, this side 3" in leave.reason
 
 
 def test_what_is_malformed_is_counted_by_reason_and_the_gate_goes_on(peers: Peers) -> None:

@@ -182,7 +182,7 @@ def test_a_capacity_that_can_deadlock_is_a_persons_mistake(gate: SmallGate, lear
         ({"resume": "1250000"}, "checkpoint 1250000"),
         ({"game": "CartPol-v1"}, "did you mean CartPole-v1"),
         ({"n_step": 0}, "--n-step 0"),
-        ({"replay": "uniform"}, "--replay uniform: pqn"),
+        ({"replay": "uniform", "algorithm": "pqn"}, "--replay uniform: pqn"),
         ({"replay": "uniform", "algorithm": "nstep-q", "replay_max_size": 5}, "--replay-max-size 5: holds no whole"),
         ({"network": "dqn-2015"}, "--network dqn-2015"),
         ({"weights_bind": "nonsense"}, "--weights-bind nonsense"),

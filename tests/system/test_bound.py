@@ -12,8 +12,8 @@ from waiting import wait_until
 
 CAPACITY = 256
 ACTORS = 16
-ROUND = 2 * 5
-"""Transitions that an actor asks for at once: a rollout of 5 from each of 2 environments."""
+ROUND = 2 * 8
+"""Transitions that an actor asks for at once: a rollout of 8 from each of 2 environments."""
 
 STOPPED_SECONDS = 20.0
 """The time over which the bound is watched: a subject of the test, not a wait for something else."""

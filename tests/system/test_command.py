@@ -176,7 +176,7 @@ METRICS = {
     [
         (["--game", "brekout"], {}, "--game brekout: no such game; did you mean Breakout?"),
         (["--n-step", "0"], {}, "--n-step 0: must be greater than or equal to 1"),
-        (["--capacity", "80"], {}, "--capacity 80: can deadlock; allowed: at least 103"),
+        (["--capacity", "80"], {}, "--capacity 80: can deadlock; allowed: at least 127"),
         ([], {"HEADRACE_NSTEP": "3"}, "HEADRACE_NSTEP=3: no such setting; did you mean HEADRACE_N_STEP?"),
         (["--nstep", "3"], {}, "--nstep: no such setting; did you mean --n-step?"),
         (["--resume", "nowhere"], {}, "--resume nowhere"),

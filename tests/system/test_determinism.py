@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from multiprocessing import Process
+import signal
+import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
@@ -41,42 +41,36 @@ def are_the_same(one: dict[str, NDArray[np.generic]], other: dict[str, NDArray[n
     return one.keys() == other.keys() and all(one[name].tobytes() == other[name].tobytes() for name in one)
 
 
-@contextmanager
-def a_busy_machine() -> Iterator[None]:
-    """As many processes that compute as there are cores, and so other moments for everything."""
-    busy = [Process(target=_compute_for_ever, daemon=True) for _ in range(os.cpu_count() or 1)]
-    for process in busy:
-        process.start()
-    try:
-        yield
-    finally:
-        for process in busy:
-            process.kill()
-            process.join()
-
-
-def _compute_for_ever() -> None:
-    while True:
-        pass
-
-
-def train_all(folder: Path, arguments: tuple[str, ...], **seeds: str) -> dict[str, TrainingRun]:
-    """Runs of these names and seeds, beside each other."""
+def train_all(folder: Path, arguments: tuple[str, ...], disturbed: str, **seeds: str) -> dict[str, TrainingRun]:
+    """Runs of these names and seeds, beside each other; the processes of one are halted again and again."""
     with ExitStack() as stack:
         runs = {
             name: stack.enter_context(TrainingRun(folder, *arguments, "--seed", seed, name=name))
             for name, seed in seeds.items()
         }
+        runs[disturbed].wait_for_steps(1)
+        halt_by_turns(runs[disturbed])
         for run in runs.values():
             assert run.wait(600) == 0
     return runs
 
 
+def halt_by_turns(run: TrainingRun) -> None:
+    """Until the run ends, stop one of its processes after another for a moment, so that all happens at other times."""
+    random = np.random.default_rng(0)
+    pids = [run.pid(name) for name in ("gate", "learner", "actor-0")]
+    while run.is_running:
+        with suppress(ProcessLookupError):
+            pid = int(random.choice(pids))
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(random.uniform(0, 0.05))
+            os.kill(pid, signal.SIGCONT)
+        time.sleep(random.uniform(0, 0.2))
+
+
 @pytest.mark.timeout(1500)
 def test_after_2000_updates_the_same_seed_has_the_same_parameters_and_another_has_others(tmp_path: Path) -> None:
-    runs = train_all(tmp_path, CARTPOLE, one="7", another="8")
-    with a_busy_machine():
-        runs |= train_all(tmp_path, CARTPOLE, again="7")
+    runs = train_all(tmp_path, CARTPOLE, "again", one="7", another="8", again="7")
 
     (updates, one), (updates_again, again), (_, another) = (
         parameters(runs[name]) for name in ("one", "again", "another")
@@ -92,7 +86,7 @@ def test_after_2000_updates_the_same_seed_has_the_same_parameters_and_another_ha
 
 @pytest.mark.timeout(900)
 def test_so_it_is_with_an_atari_game(tmp_path: Path) -> None:
-    runs = train_all(tmp_path, PONG, one="7", again="7")
+    runs = train_all(tmp_path, PONG, "again", one="7", again="7")
 
     (updates, one), (updates_again, again) = (parameters(runs[name]) for name in ("one", "again"))
 

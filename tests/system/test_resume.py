@@ -23,7 +23,7 @@ RUN = (*SETTINGS, "2000", "--save-every", "1000", "--keep", "20")
 # the schedules' ends.
 EPSILON_DECAY, LEARNING_RATE_DECAY, COMPARED_STEPS = 1_000, 25_000, 30_000
 LEARNING_RATE = 1e-3
-LONGEST_BATCH = 64 + 5 - 1
+LONGEST_BATCH = 64 + 8 - 1
 COMPARED = (
     *("--game", "CartPole-v1", "--actors", "1", "--exploration", "round-robin", "--save-every", "1000", "--keep", "50"),
     *("--epsilon-decay-steps", str(EPSILON_DECAY), "--learning-rate-decay-steps", str(LEARNING_RATE_DECAY)),

@@ -17,7 +17,7 @@ from made_up import GATE, LEARNER, a_run
 from headrace_actor import exploration, seeding
 from headrace_actor.rollout_builder import Outcome, RolloutBuilder
 from headrace_gate.rollout_queue import QueuedRollout, RolloutQueue
-from headrace_learner import checkpoints, losses, optimizers, schedules, targets
+from headrace_learner import checkpoint_policy, checkpoints, losses, optimizers, schedules, targets
 from headrace_learner.greeting import policy_lag_bound
 from headrace_learner.training import Counters, Learner
 from headrace_local import ancestor_flags
@@ -251,4 +251,4 @@ def test_d19_versions_are_locked_runs_are_seeded_and_scores_have_a_protocol() ->
     assert all(re.match(r"[A-Za-z0-9_.-]+(\[[a-z,]+\])?==[^*]+$", pin) for pin in pins), pins
     assert "seed" in RunSettings.model_fields
     protocol = EvaluateSettings()
-    assert (protocol.episodes, protocol.epsilon) == (30, 0.05)
+    assert (protocol.episodes, checkpoint_policy.epsilon_for(a_run(), protocol.epsilon)) == (30, 0.05)

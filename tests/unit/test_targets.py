@@ -1,4 +1,4 @@
-"""n-step and lambda returns against values worked out by hand."""
+"""n-step returns, lambda returns and V-trace against values worked out by hand."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace_learner.targets import lambda_returns, n_step_targets, transitions_left
+from headrace_learner.targets import lambda_returns, n_step_targets, transitions_left, v_trace_targets
 
 
 def targets_of(
@@ -135,3 +135,81 @@ def test_lambda_0_is_one_step_and_lambda_1_the_longest_return(lengths: list[int]
         parts = n_step_targets(rewards, counted, ends, n, gamma)
         ahead = following[np.arange(count) + parts.steps - 1]
         np.testing.assert_allclose(returns, parts.returns + parts.discounts * ahead, rtol=1e-4, atol=1e-5)
+
+
+def v_trace_of(rewards: list[float], values: list[float], following: list[float], weights: list[float],
+               lengths: list[int], ends: list[bool], n: int = 9, gamma: float = 0.5) -> list[float]:  # fmt: skip
+    targets: list[float] = v_trace_targets(
+        np.array(rewards, np.float32),
+        np.array(values, np.float32),
+        np.array(following, np.float32),
+        np.array(weights),
+        np.array(lengths, np.int64),
+        np.array(ends, np.bool_),
+        n,
+        gamma,
+    ).tolist()
+    return targets
+
+
+# Values 8, 4, 2 and then 6: the errors r + V'/2 - V are 1 + 2 - 8 = -5, 2 + 1 - 4 = -1 and 4 + 3 - 2 = 5.
+A_ROLLOUT: tuple[list[float], list[float], list[float]] = ([1, 2, 4], [8, 4, 2], [4, 2, 6])
+
+
+def test_v_trace_by_hand() -> None:
+    last = 2 + 5 * 0.25
+    middle = 4 - 1 * 0.5 + 5 * 0.5 * 0.5 * 0.25
+    first = 8 - 5 * 1 - 1 * 0.5 * 1 * 0.5 + 5 * 0.25 * 1 * 0.5 * 0.25
+    assert v_trace_of(*A_ROLLOUT, [1, 0.5, 0.25], [3], [False]) == [first, middle, last]
+
+
+def test_v_trace_of_n_steps_ends_before_the_rollout_does() -> None:
+    assert v_trace_of(*A_ROLLOUT, [1, 0.5, 0.25], [3], [False], n=1) == [8 - 5, 4 - 0.5, 2 + 1.25]
+
+
+def test_v_trace_does_not_bootstrap_where_the_episode_terminated() -> None:
+    assert v_trace_of(*A_ROLLOUT, [1, 1, 0.5], [3], [True])[-1] == 2 + 0.5 * (4 - 2)
+
+
+def test_an_action_that_the_policy_would_never_take_now_teaches_nothing_and_hides_what_came_after() -> None:
+    assert v_trace_of(*A_ROLLOUT, [1, 0, 1], [3], [False]) == [8 - 5, 4, 2 + 5]
+
+
+def test_v_trace_does_not_cross_from_one_rollout_into_the_next() -> None:
+    apart = [v_trace_of([1], [8], [4], [1], [1], [False]), v_trace_of([2, 4], [4, 2], [2, 6], [0.5, 1], [2], [True])]
+    assert v_trace_of(*A_ROLLOUT, [1, 0.5, 1], [1, 2], [False, True]) == apart[0] + apart[1]
+
+
+@given(
+    lengths=st.lists(st.integers(1, 6), min_size=1, max_size=5),
+    seed=st.integers(0, 1000),
+    gamma=st.floats(0, 1),
+    n=st.integers(1, 8),
+)
+def test_v_trace_of_the_newest_policys_own_rollouts_is_the_n_step_return(
+    lengths: list[int], seed: int, gamma: float, n: int
+) -> None:
+    random = np.random.default_rng(seed)
+    count, counted = sum(lengths), np.array(lengths, np.int64)
+    rewards, states = random.normal(size=count).astype(np.float32), random.normal(size=count + 1).astype(np.float32)
+    following, ends = states[1:], random.random(len(lengths)) < 0.5
+    targets = v_trace_targets(rewards, states[:-1], following, np.ones(count), counted, ends, n, gamma)
+    parts = n_step_targets(rewards, counted, ends, n, gamma)
+    ahead = following[np.arange(count) + parts.steps - 1]
+    np.testing.assert_allclose(targets, parts.returns + parts.discounts * ahead, rtol=1e-4, atol=1e-5)
+
+
+@given(lengths=st.lists(st.integers(1, 6), min_size=1, max_size=5), seed=st.integers(0, 1000))
+def test_what_v_trace_adds_to_a_value_is_impalas_weighted_advantage(lengths: list[int], seed: int) -> None:
+    random = np.random.default_rng(seed)
+    count, counted = sum(lengths), np.array(lengths, np.int64)
+    rewards, values, following = (random.normal(size=count).astype(np.float32) for _ in range(3))
+    weights, ends = random.random(count), random.random(len(lengths)) < 0.5
+    last = np.cumsum(counted) - 1
+    starts = np.setdiff1d(np.arange(count), np.append(0, last[:-1] + 1))
+    following[starts - 1] = values[starts]  # within a rollout the next state's value is the next transition's
+    targets = v_trace_targets(rewards, values, following, weights, counted, ends, 6, 0.9)
+    next_targets = np.append(targets[1:], 0.0)
+    next_targets[last] = np.where(ends, 0.0, following[last])
+    advantages = rewards + 0.9 * next_targets - values
+    np.testing.assert_allclose(targets - values, weights * advantages, rtol=1e-4, atol=1e-5)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -76,6 +79,38 @@ def test_a_rollout_that_does_not_fit_its_run_is_refused(field: str, value: objec
 
     with pytest.raises(WireError) as refusal:
         rollouts.decode(codec.encode(fields), RUN, count=2)
+
+    assert refusal.value.reason == reason
+
+
+LSTM_RUN = RUN.model_copy(update={"head": "policy", "lstm": True})
+REMEMBERED = np.linspace(-1, 1, 512, dtype=np.float32).reshape(2, 256)
+
+
+def test_a_rollout_brings_what_an_lstm_remembered() -> None:
+    payload = replace(ROLLOUT, recurrent_state=REMEMBERED).encode()
+
+    decoded = rollouts.decode(payload, LSTM_RUN, count=2)
+
+    np.testing.assert_array_equal(decoded.recurrent_state, REMEMBERED)
+    assert len(payload) <= rollouts.max_payload_bytes(LSTM_RUN)
+
+
+@pytest.mark.parametrize(
+    ("run", "state", "reason"),
+    [
+        (RUN, REMEMBERED, "malformed"),
+        (LSTM_RUN, None, "malformed"),
+        (LSTM_RUN, REMEMBERED[:, :255], "malformed"),
+        (LSTM_RUN, REMEMBERED.astype(np.int32), "malformed"),
+        (LSTM_RUN, np.full_like(REMEMBERED, np.nan), "not_finite"),
+    ],
+)
+def test_a_recurrent_state_that_does_not_fit_the_run_is_refused(run: Any, state: Any, reason: str) -> None:
+    fields = codec.decode(ROLLOUT.encode()) | {"recurrent_state": state}
+
+    with pytest.raises(WireError) as refusal:
+        rollouts.decode(codec.encode(fields), run, count=2)
 
     assert refusal.value.reason == reason
 

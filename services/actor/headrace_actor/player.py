@@ -9,8 +9,7 @@ import numpy as np
 from gymnasium.spaces import Discrete
 from numpy.typing import NDArray
 
-from headrace_actor import exploration, seeding
-from headrace_actor.policy import Policy
+from headrace_actor import policy, seeding
 from headrace_actor.rollout_builder import Outcome, RolloutBuilder
 from headrace_proto import environments
 from headrace_proto.environments import VectorEnvironment
@@ -18,6 +17,7 @@ from headrace_proto.errors import UserError
 from headrace_proto.messages import Welcome
 from headrace_proto.metrics import ActorMetrics
 from headrace_proto.rollouts import Rollout
+from headrace_proto.sampling import Choices
 from headrace_proto.specification import RunSpecification
 from headrace_proto.weights import Weights
 
@@ -29,11 +29,9 @@ class Player:
         """Start every game; raises UserError where this machine's game is not the learner's."""
         self._run = run = welcome.run
         self._metrics = metrics
-        self.policy = Policy(run)
+        self.policy = policy.make(run, welcome.actor)
         count = run.environments_per_actor
         keys = [(run.seed, welcome.actor, environment, welcome.life) for environment in range(count)]
-        self.final_epsilons = exploration.final_epsilons(run, welcome.actor)
-        self.epsilons = np.ones(count)
         self._generators = [seeding.exploration_generator(*key) for key in keys]
         self._builders = [RolloutBuilder(environment, run) for environment in range(count)]
         self._finished: list[Rollout] = []
@@ -46,10 +44,9 @@ class Player:
 
     def begin_round(self, weights: Weights, steps: int) -> None:
         """Play at most `steps` steps by these weights, and explore as their env_steps say."""
-        self.policy.load(weights)
+        self.policy.begin_round(weights)
         self._metrics.weights_version.set(weights.version)
-        self.epsilons = exploration.annealed(self.final_epsilons, weights.env_steps, self._run.epsilon_decay_steps)
-        for builder, epsilon in zip(self._builders, self.epsilons.tolist(), strict=True):
+        for builder, epsilon in zip(self._builders, self.policy.epsilons.tolist(), strict=True):
             builder.begin_round(epsilon)
         self._uniforms = np.stack([generator.random((steps, 2)) for generator in self._generators], axis=1)
         self._steps_played = 0
@@ -57,15 +54,13 @@ class Player:
     def step(self) -> int:
         """Step every environment once and return how many transitions that made."""
         started = time.perf_counter()
-        greedy = self.policy.greedy(self._states)
+        choices = self.policy.choose(self._states, self._uniforms[self._steps_played])
         self._metrics.inference_seconds.observe(time.perf_counter() - started)
-        uniforms = self._uniforms[self._steps_played]
         self._steps_played += 1
-        actions, probabilities = exploration.epsilon_greedy(greedy, self.epsilons, uniforms, self._run.actions)
-        observations, rewards, terminated, truncated, info = self._vector.step(actions)
+        observations, rewards, terminated, truncated, info = self._vector.step(choices.actions)
         next_states = environments.stacked(observations, self._run)
         outcomes = _outcomes(rewards, terminated, truncated, info)
-        made = self._collect(actions.tolist(), probabilities.tolist(), outcomes, next_states)
+        made = self._collect(choices, outcomes, next_states)
         self._states = next_states
         self._game_over = [outcome.terminated or outcome.truncated for outcome in outcomes]
         self._metrics.env_steps.inc(made)
@@ -91,16 +86,18 @@ class Player:
             builder.begin_game(lives)
         return environments.stacked(observations, self._run)
 
-    def _collect(
-        self, actions: list[int], probabilities: list[float], outcomes: list[Outcome], next_states: NDArray[Any]
-    ) -> int:
+    def _collect(self, choices: Choices, outcomes: list[Outcome], next_states: NDArray[Any]) -> int:
+        actions, probabilities = choices.actions.tolist(), choices.probabilities.tolist()
         made = 0
         for index, (builder, outcome) in enumerate(zip(self._builders, outcomes, strict=True)):
             if self._game_over[index]:
                 # The step after a game's end only resets it, whatever the action: not a transition.
                 builder.begin_game(outcome.lives)
+                self.policy.begin_game(index)
                 continue
             made += 1
+            if choices.recurrent_states is not None:
+                builder.remember(choices.recurrent_states[index])
             rollout = builder.add(
                 self._states[index], actions[index], probabilities[index], outcome, next_states[index]
             )

@@ -1,20 +1,27 @@
-"""The policy: the run's network under the learner's weights, one inference for all environments."""
+"""How an actor chooses actions: the run's network under the learner's weights, one inference for all environments."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from headrace_actor import exploration
 from headrace_proto import networks
+from headrace_proto.networks import PolicyNetwork
+from headrace_proto.sampling import Choices, Sampler
 from headrace_proto.specification import RunSpecification
 from headrace_proto.weights import Weights
 
 
-class Policy:
-    """Greedy actions by the newest weights loaded."""
+class Policy(ABC):
+    """Chooses by the newest weights that a round began with.
+
+    epsilons: float64 [environments], the share of each environment's actions that is drawn evenly
+    """
 
     def __init__(self, run: RunSpecification) -> None:
         """Build the network; raises UserError if it does not fit the run's frames."""
@@ -22,20 +29,63 @@ class Policy:
         self._network = networks.build_for(run).eval()
         self._loaded: Weights | None = None
         self._shapes = {name: tensor.shape for name, tensor in self._network.state_dict().items()}
+        self.epsilons = np.zeros(run.environments_per_actor)
 
     def fits(self, weights: Weights) -> bool:
         """Whether the weights are of this network: the same parameters in the same shapes."""
         return {name: tensor.shape for name, tensor in weights.tensors.items()} == self._shapes
 
-    def load(self, weights: Weights) -> None:
+    def begin_round(self, weights: Weights) -> None:
         """Act by these weights from now on."""
         if weights is not self._loaded:
             self._network.load_state_dict(weights.tensors)
             self._loaded = weights
 
-    def greedy(self, states: NDArray[Any]) -> NDArray[np.int64]:
-        """The action of highest value in each state, [N, S, *frame_shape] to [N]."""
+    @abstractmethod
+    def choose(self, states: NDArray[Any], uniforms: NDArray[np.float64]) -> Choices:
+        """Actions in states [N, S, *frame_shape], by uniforms [N, 2] from [0, 1)."""
+
+    def begin_game(self, environment: int) -> None:  # noqa: B027 most policies remember nothing
+        """The next state of an environment is the first one of a game."""
+
+
+class EpsilonGreedyPolicy(Policy):
+    """The action of highest value, but for a share epsilon, which falls as the run goes on."""
+
+    def __init__(self, run: RunSpecification, actor: int) -> None:
+        super().__init__(run)
+        self._run = run
+        self._final_epsilons = exploration.final_epsilons(run, actor)
+
+    def begin_round(self, weights: Weights) -> None:
+        """Act by these weights, and explore as their env_steps say."""
+        super().begin_round(weights)
+        self.epsilons = exploration.annealed(self._final_epsilons, weights.env_steps, self._run.epsilon_decay_steps)
+
+    def choose(self, states: NDArray[Any], uniforms: NDArray[np.float64]) -> Choices:
+        """The first uniform number decides whether to explore, the second with which action."""
         with torch.inference_mode():
-            values = self._network(torch.from_numpy(states))
-        actions: NDArray[np.int64] = values.argmax(1).numpy()
-        return actions
+            greedy = self._network(torch.from_numpy(states)).argmax(1).numpy()
+        return Choices(*exploration.epsilon_greedy(greedy, self.epsilons, uniforms, self._run.actions))
+
+
+class SampledPolicy(Policy):
+    """Actions sampled from the network's policy, which remembers the game if it has an LSTM."""
+
+    def __init__(self, run: RunSpecification) -> None:
+        super().__init__(run)
+        assert isinstance(self._network, PolicyNetwork)
+        self._sampler = Sampler(self._network)
+
+    def choose(self, states: NDArray[Any], uniforms: NDArray[np.float64]) -> Choices:
+        """The first uniform number decides."""
+        return self._sampler.choose(states, uniforms[:, 0])
+
+    def begin_game(self, environment: int) -> None:
+        """Forget the game before."""
+        self._sampler.begin_game(environment)
+
+
+def make(run: RunSpecification, actor: int) -> Policy:
+    """The policy that the head of the run's network calls for, of the actor with that index."""
+    return EpsilonGreedyPolicy(run, actor) if run.head == "values" else SampledPolicy(run)

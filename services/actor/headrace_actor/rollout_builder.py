@@ -31,6 +31,7 @@ class RolloutBuilder:
         self._run = run
         self._epsilon = 1.0
         self._frames = self._new_frames()
+        self._recurrent_state: NDArray[np.float32] | None = None
         self._actions: list[int] = []
         self._rewards: list[float] = []
         self._probabilities: list[float] = []
@@ -49,6 +50,11 @@ class RolloutBuilder:
     def begin_round(self, epsilon: float) -> None:
         """Rollouts from here on are played with this epsilon."""
         self._epsilon = epsilon
+
+    def remember(self, recurrent_state: NDArray[np.float32]) -> None:
+        """What the network remembers before the transition that is added next, float32 [2, LSTM_UNITS]."""
+        if not self._actions:
+            self._recurrent_state = recurrent_state.copy()
 
     def add(
         self, state: NDArray[Any], action: int, probability: float, outcome: Outcome, next_state: NDArray[Any]
@@ -84,7 +90,7 @@ class RolloutBuilder:
             actions=np.array(self._actions, np.int32),
             rewards=np.array(self._rewards, np.float32),
             behaviour_probabilities=np.array(self._probabilities, np.float32),
-            recurrent_state=None,
+            recurrent_state=self._recurrent_state,
             terminated=terminated,
             truncated=truncated,
             n_step=self._run.n_step,

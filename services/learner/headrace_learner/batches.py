@@ -15,8 +15,9 @@ from headrace_learner.targets import transitions_left
 from headrace_proto import messages, rollouts
 from headrace_proto.errors import WireError
 from headrace_proto.messages import BatchHeader, RolloutHeader
+from headrace_proto.networks import Sequences
 from headrace_proto.rollouts import Rollout
-from headrace_proto.specification import RunSpecification
+from headrace_proto.specification import LSTM_UNITS, RunSpecification
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Batch:
     versions: int64 [N], the weights that chose each action
     episodes: the games that ended in it
     rejected: transitions refused, by reason; with N they are the header's count
+    recurrent_states: float32 [R, 2, LSTM_UNITS], before each rollout's first state; None without an LSTM
     """
 
     header: BatchHeader
@@ -55,6 +57,7 @@ class Batch:
     versions: NDArray[np.int64]
     episodes: list[Episode] = field(default_factory=list)
     rejected: dict[str, int] = field(default_factory=dict)
+    recurrent_states: torch.Tensor | None = None
 
     def __len__(self) -> int:
         """Number of transitions, N."""
@@ -64,6 +67,19 @@ class Batch:
     def acted_states(self) -> torch.Tensor:
         """The states in which the actions were chosen, [N, S, *frame_shape]; a view."""
         return self.states[: len(self)]
+
+    @property
+    def sequences(self) -> Sequences:
+        """Where each row of `states` stands: its rollout, and its place in it."""
+        device, indices = self.states.device, np.arange(len(self.lengths))
+        rollouts = np.concatenate([np.repeat(indices, self.lengths), indices])
+        places = np.concatenate([np.repeat(self.lengths, self.lengths) - transitions_left(self.lengths), self.lengths])
+        return Sequences(
+            torch.from_numpy(rollouts).to(device),
+            torch.from_numpy(places).to(device),
+            int(self.lengths.max(initial=0)) + 1,
+            self.recurrent_states,
+        )
 
     def row_after(self, steps: NDArray[np.int64]) -> NDArray[np.int64]:
         """Row in `states` of the state that lies `steps` transitions after each one, within its rollout. int64 [N]."""
@@ -88,8 +104,14 @@ class Batch:
         ]
 
     def to(self, device: torch.device) -> Batch:
-        """The batch with states and actions on a device."""
-        return replace(self, states=self.states.to(device), actions=self.actions.to(device))
+        """The batch with states, actions and recurrent states on a device."""
+        recurrent_states = None if self.recurrent_states is None else self.recurrent_states.to(device)
+        return replace(
+            self,
+            states=self.states.to(device),
+            actions=self.actions.to(device),
+            recurrent_states=recurrent_states,
+        )
 
 
 def assemble(header: BatchHeader, frames: Sequence[bytes | memoryview], run: RunSpecification) -> Batch:
@@ -138,11 +160,17 @@ def _batch(
             if rollout.episode_return is not None and rollout.episode_length is not None
         ],
         rejected=rejected,
+        recurrent_states=_recurrent_states(played) if run.lstm else None,
     )
 
 
 def _joined(arrays: list[NDArray[Any]], dtype: type) -> NDArray[Any]:
     return np.concatenate([np.empty(0, dtype), *arrays], dtype=dtype)
+
+
+def _recurrent_states(played: list[Rollout]) -> torch.Tensor:
+    found = [state[None] for rollout in played if (state := rollout.recurrent_state) is not None]
+    return torch.from_numpy(np.concatenate([np.empty((0, 2, LSTM_UNITS), np.float32), *found]))
 
 
 def _states(played: list[Rollout], run: RunSpecification) -> torch.Tensor:

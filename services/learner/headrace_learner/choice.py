@@ -1,43 +1,16 @@
-"""Which checkpoint `evaluate` and `play` mean, and the policy in it."""
+"""Which checkpoint `evaluate` and `play` mean."""
 
 from __future__ import annotations
 
 import difflib
 import sys
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from headrace_learner import checkpoint_store
 from headrace_learner.checkpoints import Checkpoint
-from headrace_learner.training import load_network
-from headrace_proto import environments, networks
+from headrace_proto import environments
 from headrace_proto.errors import UserError
 from headrace_proto.settings import CheckpointChoice
-
-
-class EpsilonGreedyPolicy:
-    """The online network of a checkpoint; a share epsilon of its actions is random."""
-
-    def __init__(self, checkpoint: Checkpoint, epsilon: float, seed: int) -> None:
-        run = checkpoint.state.run
-        torch.set_num_threads(1)
-        self._network = networks.build_for(run)
-        load_network(self._network, checkpoint.tensors(), "online")
-        self._actions = run.actions
-        self._epsilon = epsilon
-        self._random = np.random.default_rng(seed)
-
-    def actions(self, states: NDArray[Any]) -> NDArray[np.int64]:
-        """Actions in states [N, S, *frame_shape]."""
-        with torch.inference_mode():
-            greedy = self._network(torch.from_numpy(states)).argmax(1).numpy()
-        is_random = self._random.random(len(states)) < self._epsilon
-        chosen: NDArray[np.int64] = np.where(is_random, self._random.integers(self._actions, size=len(states)), greedy)
-        return chosen
 
 
 def choose(settings: CheckpointChoice) -> Checkpoint:

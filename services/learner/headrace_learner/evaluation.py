@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from headrace_learner import checkpoint_policy
+from headrace_learner.checkpoint_policy import CheckpointPolicy
 from headrace_learner.checkpoints import Checkpoint
-from headrace_learner.choice import EpsilonGreedyPolicy, choose
+from headrace_learner.choice import choose
 from headrace_proto import environments
 from headrace_proto.arguments import parse
 from headrace_proto.settings import EvaluateSettings
@@ -26,19 +28,20 @@ def main(arguments: Sequence[str]) -> None:
     """Play and print; raises UserError."""
     settings = parse(EvaluateSettings, arguments, "headrace evaluate")
     checkpoint = choose(settings)
-    scores = evaluate(checkpoint, settings.episodes, settings.epsilon, settings.seed)
-    result = summary(checkpoint, scores, settings.epsilon, settings.seed)
+    epsilon = checkpoint_policy.epsilon_for(checkpoint.state.run, settings.epsilon)
+    scores = evaluate(checkpoint, settings.episodes, epsilon, settings.seed)
+    result = summary(checkpoint, scores, epsilon, settings.seed)
     print(json.dumps(result) if settings.json_output else describe(result))
 
 
 def evaluate(checkpoint: Checkpoint, episodes: int, epsilon: float, seed: int) -> list[float]:
     """Raw scores of whole games in the order of their ends."""
-    policy = EpsilonGreedyPolicy(checkpoint, epsilon, seed)
+    policy = checkpoint_policy.read(checkpoint, epsilon, seed)
     return [score for ended in play_games(policy, checkpoint.state.run, episodes, seed) for score in ended]
 
 
 def play_games(
-    policy: EpsilonGreedyPolicy, run: RunSpecification, episodes: int, seed: int
+    policy: CheckpointPolicy, run: RunSpecification, episodes: int, seed: int
 ) -> Generator[list[float], None, None]:
     """Play whole games from no-op starts, lives lost not ending them; yields after every step the scores that it ended.
 
@@ -47,15 +50,18 @@ def play_games(
     run = run.model_copy(update={"noop_max": NOOP_MAX})
     count = min(MAX_ENVIRONMENTS, episodes)
     left = [len(range(index, episodes, count)) for index in range(count)]
-    running = np.zeros(count)
+    running, over = np.zeros(count), np.zeros(count, np.bool_)
     with closing(environments.make_vector(run, count)) as vector:
         observations, _ = vector.reset(seed=seed)
         while any(left):
             actions = policy.actions(environments.stacked(observations, run))
             observations, rewards, terminated, truncated, _ = vector.step(actions)
+            for index in np.flatnonzero(over):
+                policy.begin_game(int(index))  # the step after a game's end has only reset it
+            over = terminated | truncated
             running += rewards
             ended = []
-            for index in np.flatnonzero(terminated | truncated):
+            for index in np.flatnonzero(over):
                 if left[index]:
                     ended.append(float(running[index]))
                     left[index] -= 1

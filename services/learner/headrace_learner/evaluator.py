@@ -12,9 +12,10 @@ from contextlib import closing
 from prometheus_client import CollectorRegistry
 from safetensors import SafetensorError
 
-from headrace_learner import evaluation, run
+from headrace_learner import checkpoint_policy, evaluation, run
+from headrace_learner.checkpoint_policy import CheckpointPolicy
 from headrace_learner.checkpoints import Checkpoint
-from headrace_learner.choice import EpsilonGreedyPolicy, require_same_actions
+from headrace_learner.choice import require_same_actions
 from headrace_learner.following import Follower
 from headrace_proto import logs
 from headrace_proto.arguments import parse
@@ -78,7 +79,7 @@ class Evaluator:
         self._health.beat()
         require_same_actions(checkpoint)
         try:
-            policy = EpsilonGreedyPolicy(checkpoint, self._settings.epsilon, self._settings.seed)
+            policy = checkpoint_policy.read(checkpoint, self._settings.epsilon, self._settings.seed)
         except (OSError, SafetensorError) as error:
             self._look_anew(checkpoint, error)
             return
@@ -93,7 +94,7 @@ class Evaluator:
         self._follower.give_again()
         self._wait()
 
-    def _play(self, policy: EpsilonGreedyPolicy, checkpoint: Checkpoint) -> list[float]:
+    def _play(self, policy: CheckpointPolicy, checkpoint: Checkpoint) -> list[float]:
         """The scores of all games, or of those that had ended when a signal came."""
         scores: list[float] = []
         turns = evaluation.play_games(policy, checkpoint.state.run, self._settings.episodes, self._settings.seed)

@@ -1,4 +1,4 @@
-"""The pieces that every value-based algorithm is written with."""
+"""The pieces that the algorithms are written with."""
 
 from __future__ import annotations
 
@@ -36,9 +36,8 @@ def reduced_loss(
 ) -> Tensor:
     """Loss of N values against their targets, a scalar.
 
-    Huber with delta 1, or the squared error (R - Q)^2; the mean over transitions, or the mean over rollouts of the sum
-    over their transitions, which is how the paper accumulates a gradient over t_max steps. With weights, [N], each
-    transition's loss is multiplied by its own.
+    Huber with delta 1, or the squared error (R - Q)^2. With weights, [N], each transition's loss is multiplied by its
+    own.
     """
     if loss == "huber":
         losses = functional.huber_loss(values, targets, reduction="none", delta=1.0)
@@ -46,4 +45,13 @@ def reduced_loss(
         losses = (targets - values).square()
     if weights is not None:
         losses = losses * weights
+    return reduced(losses, reduction, rollouts)
+
+
+def reduced(losses: Tensor, reduction: Reduction, rollouts: int) -> Tensor:
+    """One number for N losses, a scalar.
+
+    The mean over transitions, or the mean over rollouts of the sum over their transitions, which is how the paper
+    accumulates a gradient over t_max steps.
+    """
     return losses.mean() if reduction == "transition" else losses.sum() / rollouts

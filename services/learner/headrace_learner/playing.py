@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 
-from headrace_learner import single_environment
+from headrace_learner import checkpoint_policy, single_environment
 from headrace_learner.checkpoints import Checkpoint
-from headrace_learner.choice import EpsilonGreedyPolicy, choose
+from headrace_learner.choice import choose
 from headrace_learner.screens import Screen, VideoFile, Window, WindowClosed
 from headrace_proto.arguments import parse
 from headrace_proto.settings import PlaySettings
@@ -19,12 +19,13 @@ def main(arguments: Sequence[str]) -> None:
     checkpoint = choose(settings)
     run = checkpoint.state.run
     print(f"{run.game}  {checkpoint.path}  env_steps {checkpoint.state.env_steps:,}", flush=True)
+    epsilon = checkpoint_policy.epsilon_for(run, settings.epsilon)
     rate = single_environment.frames_per_second(run)
     screen: Screen = VideoFile(settings.record, rate) if settings.record else Window(run.game, rate)
     with closing(screen):
         try:
             for episode in range(settings.episodes):
-                score = play(checkpoint, screen, settings.epsilon, settings.seed + episode)
+                score = play(checkpoint, screen, epsilon, settings.seed + episode)
                 print(f"{run.game} game {episode + 1}: score {score:g}", flush=True)
         except WindowClosed:
             print("window closed")
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def play(checkpoint: Checkpoint, screen: Screen, epsilon: float, seed: int) -> float:
     """Show one whole game and return its raw score."""
-    policy = EpsilonGreedyPolicy(checkpoint, epsilon, seed)
+    policy = checkpoint_policy.read(checkpoint, epsilon, seed)
     score, ended = 0.0, False
     with closing(single_environment.make(checkpoint.state.run, screen.show)) as environment:
         state, _ = environment.reset(seed=seed)

@@ -119,6 +119,8 @@ class Reporter:
         metrics.gradient_norm.set(update.gradient_norm)
         metrics.learning_rate.set(update.learning_rate)
         metrics.update_seconds.observe(update.seconds)
+        for name, value in update.logged.items():
+            metrics.logged[name].set(value)
 
     def _show_counters(self) -> None:
         self._metrics.env_steps.set(self._counters.env_steps)
@@ -143,6 +145,7 @@ class Reporter:
             lag_mean=span.lag_mean,
             lag_max=span.lag_max if span.transitions else None,
             steps_per_second=span.steps_per_second(counters.env_steps),
+            logged=update.logged if update else {},
         )
 
     def _write_row(self) -> None:

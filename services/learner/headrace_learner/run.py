@@ -30,6 +30,8 @@ def specify(settings: RunSettings, name: str = "") -> RunSpecification:
     default_network: NetworkName = "dqn-2013" if networks.takes_pixels(spaces.frame_shape) else "mlp"
     require_replay(settings)
     algorithm = algorithms.make(settings)
+    if settings.lstm and algorithm.head == "values":
+        raise UserError(f"--lstm: {settings.algorithm} learns values without a memory; allowed with it: a3c")
     run = RunSpecification(
         name=name,
         game=game.name,

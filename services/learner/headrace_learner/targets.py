@@ -1,4 +1,4 @@
-"""n-step returns in the paper's forward view, and lambda returns, for many rollouts at once. Pure."""
+"""n-step returns in the paper's forward view, lambda returns and V-trace, for many rollouts at once. Pure."""
 
 from __future__ import annotations
 
@@ -91,3 +91,42 @@ def lambda_returns(
             ahead = traces[at + 1]
             returns[at] = rewards[at] + gamma * ((1.0 - ahead) * following[at] + ahead * returns[at + 1])
         return returns.astype(np.float32)
+
+
+def v_trace_targets(
+    rewards: NDArray[np.float32],
+    values: NDArray[np.float32],
+    following: NDArray[np.float32],
+    weights: NDArray[np.float64],
+    lengths: NDArray[np.int64],
+    terminated: NDArray[np.bool_],
+    n: int,
+    gamma: float,
+) -> NDArray[np.float32]:
+    """V-trace targets of n steps, and of fewer near the end of a rollout (arXiv 1802.01561, equation 1). float32 [N].
+
+    v_s = V(s) + sum_{t=s}^{s+k-1} gamma^{t-s} (prod_{i=s}^{t-1} w_i) w_t (r_t + gamma V(s_{t+1}) - V(s_t))
+
+    w is both rho and c, and k = min(n, transitions left in the rollout). With weights of 1 that is the n-step return.
+
+    Args:
+        rewards: float32 [N], the rewards of all rollouts one after another
+        values: float32 [N], V(s_t), the value of the state before each transition
+        following: float32 [N], V(s_{t+1}), the value of the state after it; not used where the episode terminated
+        weights: float64 [N], rho_t = c_t, truncated at 1
+        lengths: int64 [R], transitions of each rollout, together N
+        terminated: bool [R], whether the last transition of each rollout ended the episode
+        n: most steps of a target
+        gamma: discount of a step
+    """
+    left = transitions_left(lengths)
+    steps = np.minimum(n, left)
+    ahead_values = np.where((left == 1) & np.repeat(terminated, lengths), 0.0, following)
+    targets, products = values.astype(np.float64), np.ones(len(values))
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is seen by the loss, which is checked
+        errors = weights * (rewards + gamma * ahead_values - values)
+        for ahead in range(int(steps.max(initial=0))):
+            within = np.flatnonzero(ahead < steps)
+            targets[within] += products[within] * errors[within + ahead]
+            products[within] *= gamma * weights[within + ahead]
+        return targets.astype(np.float32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -40,13 +41,14 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What one update showed; the norm of the gradient is the one before clipping."""
+    """What one update showed; the norm of the gradient is the one before clipping, `logged` the algorithm's own."""
 
     loss: float
     q_value_mean: float
     gradient_norm: float
     learning_rate: float
     seconds: float
+    logged: Mapping[str, float] = field(default_factory=dict)
 
 
 class Learner:
@@ -84,7 +86,8 @@ class Learner:
         self.optimizer.step()
         self.counters.updates += 1
         q_value_mean = float(evaluation.q_values.mean())
-        return Update(loss, q_value_mean, gradient_norm, rate, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        return Update(loss, q_value_mean, gradient_norm, rate, seconds, evaluation.logged)
 
     def _make_target(self, run: RunSpecification) -> nn.Module:
         target = networks.build_for(run).to(self.device).requires_grad_(requires_grad=False)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 METRICS_FILE = "metrics.csv"
@@ -15,6 +16,7 @@ class Row:
 
     time: seconds since the epoch; frames = env_steps x frame_skip; return_mean_100: raw score
     lag_mean, lag_max: policy lag since the row before, in updates
+    logged: the algorithm's own quantities by name, which TensorBoard alone shows
     """
 
     time: float
@@ -31,9 +33,10 @@ class Row:
     lag_mean: float | None
     lag_max: int | None
     steps_per_second: float
+    logged: Mapping[str, float] = field(default_factory=dict)
 
 
-COLUMNS = [field.name for field in fields(Row)]
+COLUMNS = [column.name for column in fields(Row) if column.name != "logged"]
 
 _TAGS = {
     "loss": "losses/td_loss",
@@ -73,6 +76,8 @@ class TrainingLog:
             value = getattr(row, name)
             if value is not None:
                 self._events.add_scalar(tag, value, row.env_steps)
+        for name, value in row.logged.items():
+            self._events.add_scalar(f"losses/{name}", value, row.env_steps)
 
     def close(self) -> None:
         """Write what is buffered."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from headrace_learner.algorithms.a3c import A3C
 from headrace_learner.algorithms.interface import Algorithm, Evaluation
 from headrace_learner.algorithms.nstep_q import NStepQ
 from headrace_learner.algorithms.one_step_q import OneStepQ
@@ -19,6 +20,7 @@ ALGORITHMS: dict[AlgorithmName, Callable[[RunSettings], Algorithm]] = {
     "nstep-q": NStepQ,
     "one-step-q": OneStepQ,
     "one-step-sarsa": OneStepSarsa,
+    "a3c": A3C,
 }
 
 

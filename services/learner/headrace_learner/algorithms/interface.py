@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from torch import Tensor, nn
@@ -16,13 +17,15 @@ class Evaluation:
     """What an algorithm makes of a batch.
 
     loss: scalar with a gradient
-    q_values: float32 [N], values of the actions taken
+    q_values: float32 [N], values of the actions taken, or with a policy those of the states
     errors: float32 [N], targets less values, of the algorithms that take a replay
+    logged: what else the algorithm shows of it, by name; docs/algorithms.md lists the names
     """
 
     loss: Tensor
     q_values: Tensor
     errors: Tensor | None = None
+    logged: Mapping[str, float] = field(default_factory=dict)
 
 
 class Algorithm(Protocol):
