@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import resource
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -83,6 +84,7 @@ def test_curves_that_cannot_be_written_are_logged_at_times_and_training_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("headrace_learner.reporting.ROW_SECONDS", 0)
+    others = set(threading.enumerate())
     run = Reported(tmp_path)
     with no_more_written(), structlog.testing.capture_logs() as lines:
         for _ in range(30):
@@ -92,6 +94,8 @@ def test_curves_that_cannot_be_written_are_logged_at_times_and_training_goes_on(
     assert run.value("updates_total") == 30
     run.train(0, 1)
     run.reporter.close()
+    for thread in set(threading.enumerate()) - others:
+        thread.join(60)  # or it would die in the middle of another test
     assert (tmp_path / METRICS_FILE).read_text().splitlines()[-1].split(",")[1] == "800"
 
 
