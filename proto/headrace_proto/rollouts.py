@@ -100,6 +100,9 @@ def _check(rollout: Rollout, run: RunSpecification, count: int) -> None:
         array = getattr(rollout, name)
         if array is not None and array.dtype.kind == "f" and not np.isfinite(array).all():
             raise WireError("not_finite", f"{name} has a number that is not finite")
+    probabilities = rollout.behaviour_probabilities
+    if ((probabilities < 0) | (probabilities > 1)).any():
+        raise WireError("malformed", "a behaviour probability is outside 0..1")
 
 
 def _check_scalars(rollout: Rollout, run: RunSpecification) -> None:

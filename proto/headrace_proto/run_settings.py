@@ -26,8 +26,13 @@ class AlgorithmSettings(Settings):
     trace_decay: float = Field(0.65, ge=0, le=1, description="Lambda of Q(lambda), in pqn.")
     traces: TracesName = Field("peng", description="How pqn's traces are cut: never, by lag, or by Retrace.")
     n_step: int = Field(5, ge=1, le=256, description="Steps of the n-step return, in nstep-q and a3c.")
-    double_q: bool = Field(False, description="The online network chooses the action that the target network values.")
-    target_update_every: int = Field(8_000, ge=1, description="Steps between copies to the target network.")
+    double_q: bool = Field(
+        False,
+        description="In nstep-q and one-step-q, the online network chooses the action that the target network values.",
+    )
+    target_update_every: int = Field(
+        8_000, ge=1, description="Steps between copies to the target network, where there is one."
+    )
     entropy_coefficient: float = Field(0.01, ge=0, description="Weight of the policy's entropy, in a3c.")
     value_coefficient: float = Field(0.5, ge=0, description="Weight of the loss of the value of states, in a3c.")
     correction: Literal["v-trace", "none"] = Field("v-trace", description="What a3c does about the policy lag.")
@@ -82,7 +87,7 @@ class ExplorationSettings(Settings):
         "same",
         description="Final epsilons: the same for all, sampled 0.1/0.01/0.5, these in turn, or the Ape-X ladder.",
     )
-    final_epsilon: float = Field(0.01, ge=0, le=1, description="What epsilon falls to where it is the same for all.")
+    final_epsilon: float = Field(0.01, ge=0, le=1, description="What epsilon falls to with --exploration same.")
     epsilon_decay_steps: int | None = Field(
         300_000, ge=0, description="Steps over which epsilon falls from 1; without: a tenth of all, at most 1,000,000."
     )
@@ -94,25 +99,19 @@ class ReplaySettings(Settings):
     replay: ReplayName = Field(
         "none", description="Sample updates from a replay in the learner, in nstep-q and one-step-q; see algorithms.md."
     )
-    replay_max_size: int = Field(1_000_000, ge=1, description="Transitions that the replay keeps; the oldest leave.")
+    replay_max_size: int = Field(
+        1_000_000, ge=1, le=100_000_000, description="Transitions that the replay keeps; the oldest leave."
+    )
     replay_min_size_to_sample: int = Field(50_000, ge=1, description="Transitions inserted before any is sampled.")
-    samples_per_insert: float = Field(8.0, gt=0, description="Times that a transition is sampled, on average.")
+    samples_per_insert: float = Field(8.0, gt=0, le=256, description="Times that a transition is sampled, on average.")
     priority_exponent: float = Field(0.6, ge=0, le=1, description="Alpha of prioritized replay.")
     importance_sampling_exponent: float = Field(0.4, ge=0, le=1, description="Beta of prioritized replay.")
 
 
-class RunSettings(
-    AlgorithmSettings, OptimizerSettings, NetworkSettings, EnvironmentSettings, ExplorationSettings, ReplaySettings
-):
-    """What is learned and how: the settings that belong to a run and its checkpoints."""
+class PresetSettings(Settings):
+    """What a preset can fill: a service takes of it what it has itself."""
 
     preset: PresetName = Field("default", description="Sets many settings together; flags beside it win.")
-    game: str = Field("Breakout", description="An Atari game (Breakout, ALE/Breakout-v5) or a gymnasium id.")
-    seed: int = Field(1, ge=0, lt=2**31, description="Seed of everything random in the run.")
-    steps: int = Field(10_000_000, ge=1, description="Transitions to train, in env_steps.")
-    deterministic: bool = Field(
-        False, description="One actor and the learner take turns: the same seed gives the same weights, bit for bit."
-    )
 
     @model_validator(mode="before")
     @classmethod
@@ -125,6 +124,25 @@ class RunSettings(
             if name in cls.model_fields
         }
         return {**known, **data}
+
+
+class RunSettings(
+    PresetSettings,
+    AlgorithmSettings,
+    OptimizerSettings,
+    NetworkSettings,
+    EnvironmentSettings,
+    ExplorationSettings,
+    ReplaySettings,
+):
+    """What is learned and how: the settings that belong to a run and its checkpoints."""
+
+    game: str = Field("Breakout", description="An Atari game (Breakout, ALE/Breakout-v5) or a gymnasium id.")
+    seed: int = Field(1, ge=0, lt=2**31, description="Seed of everything random in the run.")
+    steps: int = Field(10_000_000, ge=1, description="Transitions to train, in env_steps.")
+    deterministic: bool = Field(
+        False, description="One actor and the learner take turns: the same seed gives the same weights, bit for bit."
+    )
 
     @property
     def rollout_transitions(self) -> int:

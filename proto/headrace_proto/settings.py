@@ -14,7 +14,7 @@ from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
 from headrace_proto.base_settings import Settings
 from headrace_proto.errors import EXIT_STOPPED
-from headrace_proto.run_settings import RunSettings
+from headrace_proto.run_settings import PresetSettings, RunSettings
 
 
 class ServiceSettings(Settings):
@@ -51,7 +51,7 @@ class GateLimits(Settings):
     )
 
 
-class GateSettings(SocketSettings, GateLimits):
+class GateSettings(SocketSettings, GateLimits, PresetSettings):
     """The replay-gate."""
 
     transitions_bind: str = Field("tcp://127.0.0.1:5555", description="PULL: rollouts from actors.")

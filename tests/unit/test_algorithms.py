@@ -146,6 +146,13 @@ def test_importance_weights_cut_only_what_the_lag_made_less_likely() -> None:
     )
 
 
+def test_an_action_that_an_actor_would_never_choose_keeps_its_trace_and_breaks_nothing() -> None:
+    never = replace(a_game(), behaviour_probabilities=np.zeros(3, np.float32), epsilons=np.zeros(1, np.float32))
+    exploring = replace(never, actions=torch.tensor([0, 0, 0]))
+    assert pqn_targets(never, traces="importance") == pqn_targets(a_game())
+    assert np.isfinite(pqn_targets(exploring, traces="importance")).all()
+
+
 def test_pqn_bootstraps_from_the_newest_values_and_lets_no_gradient_through_them() -> None:
     online = Table()
     batch = a_game()
@@ -243,7 +250,7 @@ def test_the_ancestors_network_has_its_676148_parameters() -> None:
     assert sum(parameter.numel() for parameter in networks.build_for(specification).parameters()) == 676_148
 
 
-@pytest.mark.parametrize("changes", [{"frame_stack": 4}, {"network": "dqn-2015"}])
+@pytest.mark.parametrize("changes", [{"frame_stack": 4}, {"network": "dqn-2015"}, {"lstm": True}])
 def test_what_does_not_fit_a_game_of_vectors_is_a_persons_mistake(changes: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match="allowed here"):
+    with pytest.raises(UserError, match="allowed"):
         run.specify(RunSettings(game="CartPole-v1", **changes))

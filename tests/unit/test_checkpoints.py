@@ -224,6 +224,9 @@ def test_checkpoints_past_the_one_gone_on_from_are_set_aside_not_lost(tmp_path: 
         ({"game": "Acrobot-v1"}, ["0", "1"], r"game CartPole-v1, this run has Acrobot-v1"),
         ({"actions": 3}, ["0", "1", "2"], r"actions 0, 1, this run has 0, 1, 2"),
         ({"network": "dqn-2013"}, ["0", "1"], r"network mlp, this run has dqn-2013"),
+        ({"layer_norm": True}, ["0", "1"], r"layer normalisation False, this run has True"),
+        ({"head": "policy"}, ["0", "1"], r"a head values, this run has policy"),
+        ({"lstm": True}, ["0", "1"], r"an LSTM False, this run has True"),
         ({"frame_shape": [6]}, ["0", "1"], r"shape \(1, 4\), this run has \(1, 6\)"),
     ],
 )
@@ -411,3 +414,14 @@ def test_a_folder_that_cannot_be_written_at_start_is_a_persons_mistake(tmp_path:
 def test_an_unreadable_checkpoint_says_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(InvalidCheckpointError, match=r"state\.json: No such file"):
         checkpoints.read(tmp_path)
+
+
+def test_an_algorithm_with_a_target_network_goes_on_from_one_without(tmp_path: Path) -> None:
+    first = a_learner(algorithm="pqn", layer_norm=False)
+    a_saver(first, tmp_path).save_first(first)
+    checkpoint = checkpoint_store.latest(tmp_path, Warnings())
+    assert checkpoint is not None
+    second = a_learner(algorithm="nstep-q", optimizer="radam", seed=9)
+    saving.restore(second, checkpoint)
+    for mine, saved in zip(second.target.parameters(), first.online.parameters(), strict=True):
+        assert torch.equal(mine, saved)

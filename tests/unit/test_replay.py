@@ -20,9 +20,9 @@ from headrace_learner.algorithms.q_learning import QLearning
 from headrace_learner.batches import Batch
 from headrace_learner.replay import SMALLEST_PRIORITY, Replay, Sample
 from headrace_learner.replay_training import require_memory
+from headrace_proto.combinations import require_combination
 from headrace_proto.errors import UserError
 from headrace_proto.presets import AlgorithmName
-from headrace_proto.replay_limits import require_replay
 from headrace_proto.run_settings import RunSettings
 
 RUN = a_run(rollout_length=20)
@@ -208,6 +208,7 @@ class TestMistakes:
             ({"algorithm": "pqn"}, "--replay uniform: pqn .*allowed: --algorithm nstep-q or one-step-q, or"),
             ({"algorithm": "one-step-sarsa"}, "--replay uniform: one-step-sarsa"),
             ({"replay_max_size": 67}, "--replay-max-size 67: holds no whole batch; allowed: at least 68"),
+            ({"steps": 50_000}, "--replay-min-size-to-sample 50000: the run ends before anything is trained"),
             ({"replay_max_size": 1000}, "--replay-min-size-to-sample 50000: .*at most --replay-max-size, 1000"),
         ],
     )
@@ -216,17 +217,15 @@ class TestMistakes:
     ) -> None:
         base = {"algorithm": "nstep-q", "replay": "uniform", "rollout_length": 5, "batch_size": 64}
         with pytest.raises(UserError, match=line):
-            require_replay(RunSettings(**{**base, **settings}))
-        require_replay(RunSettings(**{**base, **settings, "replay": "none"}))
+            require_combination(RunSettings(**{**base, **settings}))
+        require_combination(RunSettings(**{**base, **settings, "replay": "none"}))
 
     def test_a_replay_larger_than_machine_or_container_is_told_what_it_takes(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         atari = a_run(frame_shape=[84, 84], frame_dtype="|u1", frame_stack=4, rollout_length=16)
-        settings = RunSettings(algorithm="nstep-q", replay="uniform", replay_max_size=10**12, steps=10**12)
-        with pytest.raises(
-            UserError, match=r"--replay-max-size 1000000000000: takes 8.* GB, 8\d\d\d bytes a transition"
-        ):
+        settings = RunSettings(algorithm="nstep-q", replay="uniform", replay_max_size=10**8, steps=10**8)
+        with pytest.raises(UserError, match=r"--replay-max-size 100000000: takes 8.* GB, 8\d\d\d bytes a transition"):
             require_memory(settings, atari, structlog.get_logger())
         limit = tmp_path / "memory.max"
         monkeypatch.setattr("headrace_learner.replay_training.CONTAINER_LIMIT", limit)

@@ -74,6 +74,11 @@ class TestPrecedence:
         settings = train_settings("--preset", "paper", "--algorithm", "one-step-q")
         assert (settings.algorithm, settings.optimizer, settings.loss) == ("one-step-q", "rmsprop", "squared")
 
+    def test_a_gate_takes_its_capacity_from_the_preset_that_its_learner_has(self) -> None:
+        gate = parse(GateSettings, ["--preset", "gpu"], "headrace-gate")
+        assert gate.capacity == train_settings("--preset", "gpu").capacity == 2048
+        assert parse(GateSettings, ["--preset", "gpu", "--capacity", "4096"], "headrace-gate").capacity == 4096
+
     @pytest.mark.parametrize("preset", list(PRESETS))
     def test_a_preset_cannot_stand_still(self, preset: str) -> None:
         check_capacity(train_settings("--preset", preset))

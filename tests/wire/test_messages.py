@@ -66,6 +66,8 @@ def test_any_value_in_any_field_of_a_rollout_is_taken_or_refused(field: str, val
         ("frames", np.zeros((6, 2, 3), np.float32), "malformed"),
         ("actions", np.array([6, 0], np.int32), "malformed"),
         ("actions", np.array([-1, 0], np.int32), "malformed"),
+        ("behaviour_probabilities", np.array([-0.5, 0], np.float32), "malformed"),
+        ("behaviour_probabilities", np.array([0, 1.5], np.float32), "malformed"),
         ("rewards", np.array([np.nan, 0], np.float32), "not_finite"),
         ("rewards", np.array([np.inf, 0], np.float32), "not_finite"),
         ("terminated", True, "malformed"),

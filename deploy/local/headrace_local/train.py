@@ -19,8 +19,8 @@ from headrace_local.supervisor import Outcome, Supervisor
 from headrace_proto import environments
 from headrace_proto.arguments import parse
 from headrace_proto.capacity import require_capacity
+from headrace_proto.combinations import require_combination
 from headrace_proto.errors import UserError
-from headrace_proto.replay_limits import require_replay
 from headrace_proto.settings import TrainSettings
 
 PROGRAM = "headrace train"
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     game = environments.find_game(settings.game)
     environments.spaces(game)
     check_capacity(settings)
-    require_replay(settings)
+    require_combination(settings)
     run_dir = resumption.run_dir if resumption is not None else None
     if run_dir is None:
         name = settings.name or run_folder.default_name(settings, game.name, datetime.now())

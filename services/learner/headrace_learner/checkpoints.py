@@ -144,6 +144,9 @@ def require_same_game(state: CheckpointState, run: RunSpecification, action_name
         "game": (saved.game, run.game),
         "actions": (", ".join(state.action_names), ", ".join(action_names)),
         "network": (saved.network, run.network),
+        "layer normalisation": (saved.layer_norm, run.layer_norm),
+        "a head": (saved.head, run.head),
+        "an LSTM": (saved.lstm, run.lstm),
         "states of shape": (saved.state_shape, run.state_shape),
         "frames of type": (saved.frame_dtype, run.frame_dtype),
     }

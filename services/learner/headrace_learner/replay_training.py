@@ -33,7 +33,7 @@ class ReplayTraining:
 
     def __init__(self, learner: Learner, run: RunSpecification, metrics: ReplayMetrics) -> None:
         """Of a learner whose algorithm is one of QLearning."""
-        assert isinstance(learner.algorithm, QLearning), "replay_limits.py lets no other through"
+        assert isinstance(learner.algorithm, QLearning), "combinations.py lets no other through"
         settings = learner.settings
         is_prioritized = settings.replay == "prioritized"
         self._learner = learner

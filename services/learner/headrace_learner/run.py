@@ -7,8 +7,8 @@ from pathlib import Path
 
 from headrace_learner import algorithms
 from headrace_proto import environments, networks
+from headrace_proto.combinations import require_combination
 from headrace_proto.errors import UserError
-from headrace_proto.replay_limits import require_replay
 from headrace_proto.run_settings import RunSettings
 from headrace_proto.specification import NetworkName, RunSpecification
 
@@ -28,10 +28,8 @@ def specify(settings: RunSettings, name: str = "") -> RunSpecification:
     if stack > 1 and not game.is_atari:
         raise UserError(f"--frame-stack {stack}: {game.name} is not an Atari game; allowed here: 1")
     default_network: NetworkName = "dqn-2013" if networks.takes_pixels(spaces.frame_shape) else "mlp"
-    require_replay(settings)
+    require_combination(settings)
     algorithm = algorithms.make(settings)
-    if settings.lstm and algorithm.head == "values":
-        raise UserError(f"--lstm: {settings.algorithm} learns values without a memory; allowed with it: a3c")
     run = RunSpecification(
         name=name,
         game=game.name,

@@ -139,7 +139,9 @@ class Learner:
         """Put back what `tensors` gave; raises UserError if it is of another network."""
         load_network(self.online, saved, "online")
         if self.algorithm.has_target_network:
-            load_network(self.target, saved, "target")
+            # An algorithm without a target network has saved none: a copy of the online network is where one begins.
+            has_saved = any(name.startswith("target/") for name in saved)
+            load_network(self.target, saved, "target" if has_saved else "online")
         optimizers.load_tensors(self.optimizer, _within(saved, "optimizer"))
         torch.set_rng_state(saved["random/torch"])
 
@@ -149,7 +151,9 @@ def load_network(network: nn.Module, saved: dict[str, Tensor], prefix: str) -> N
     try:
         network.load_state_dict(_within(saved, prefix))
     except RuntimeError as error:
-        raise UserError(f"the checkpoint holds another network than the run's: {error}") from error
+        raise UserError(
+            f"the checkpoint holds another network than the run's: {' '.join(str(error).split())}"
+        ) from error
 
 
 def choose_device(choice: str) -> torch.device:

@@ -26,6 +26,9 @@ from headrace_learner.targets import lambda_returns
 from headrace_proto.run_settings import RunSettings
 from headrace_proto.specification import HeadName
 
+TINY = 1e-12
+"""Stands for a behaviour probability of 0, which an actor that never explores gives what it would not do now."""
+
 
 class PQN:
     """Q(lambda) over rollouts, without a target network."""
@@ -64,5 +67,5 @@ class PQN:
             return is_greedy.astype(np.float64)
         epsilons = np.repeat(batch.epsilons.astype(np.float64), batch.lengths)
         now = epsilons / actions + (1.0 - epsilons) * is_greedy
-        kept: NDArray[np.float64] = np.minimum(1.0, now / batch.behaviour_probabilities)
+        kept: NDArray[np.float64] = np.minimum(1.0, now / np.maximum(batch.behaviour_probabilities, TINY))
         return kept

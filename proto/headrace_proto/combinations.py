@@ -1,4 +1,4 @@
-"""Which runs may have a replay, and of which sizes."""
+"""Which settings of a run go together: told before anything is started."""
 
 from __future__ import annotations
 
@@ -10,10 +10,17 @@ REPLAYED_ALGORITHMS: tuple[AlgorithmName, ...] = ("nstep-q", "one-step-q")
 """Those that learn from one transition and the state some steps ahead, whoever played it and however long ago."""
 
 
-def require_replay(settings: RunSettings) -> None:
-    """Raise UserError for a replay with which the run cannot train."""
-    if settings.replay == "none":
-        return
+def require_combination(settings: RunSettings) -> None:
+    """Raise UserError for settings of which each is allowed, but not with the others."""
+    if settings.lstm and settings.algorithm != "a3c":
+        raise UserError(
+            f"--lstm: {settings.algorithm} learns values without a memory; allowed with it: --algorithm a3c"
+        )
+    if settings.replay != "none":
+        _require_replay(settings)
+
+
+def _require_replay(settings: RunSettings) -> None:
     if settings.algorithm not in REPLAYED_ALGORITHMS:
         raise UserError(
             f"--replay {settings.replay}: {settings.algorithm} trains what its newest weights played; allowed: "
@@ -23,6 +30,11 @@ def require_replay(settings: RunSettings) -> None:
     if settings.replay_max_size < longest_batch:
         raise UserError(
             f"--replay-max-size {settings.replay_max_size}: holds no whole batch; allowed: at least {longest_batch}"
+        )
+    if settings.replay_min_size_to_sample >= settings.steps:
+        raise UserError(
+            f"--replay-min-size-to-sample {settings.replay_min_size_to_sample}: the run ends before anything is "
+            f"trained; allowed: less than --steps, {settings.steps}"
         )
     if settings.replay_min_size_to_sample > settings.replay_max_size:
         raise UserError(
