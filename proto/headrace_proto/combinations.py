@@ -13,9 +13,7 @@ REPLAYED_ALGORITHMS: tuple[AlgorithmName, ...] = ("nstep-q", "one-step-q")
 def require_combination(settings: RunSettings) -> None:
     """Raise UserError for settings of which each is allowed, but not with the others."""
     if settings.lstm and settings.algorithm != "a3c":
-        raise UserError(
-            f"--lstm: {settings.algorithm} learns values without a memory; allowed with it: --algorithm a3c"
-        )
+        raise UserError(f"--lstm: {settings.algorithm} learns values without a memory; allowed with it: a3c")
     if settings.replay != "none":
         _require_replay(settings)
 

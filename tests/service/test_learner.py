@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,20 +17,6 @@ from headrace_proto import weights
 from headrace_proto.errors import UserError
 from headrace_proto.messages import WEIGHTS_TOPIC
 from headrace_proto.weights import Weights
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[SmallGate]:
-    made = SmallGate(tmp_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def learner(tmp_path: Path, gate: SmallGate) -> Iterator[LearnerThread]:
-    made = LearnerThread(tmp_path, gate)
-    yield made
-    made.stop()
 
 
 def received_weights(socket: zmq.Socket[bytes]) -> Weights:

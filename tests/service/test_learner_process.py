@@ -71,13 +71,6 @@ class LearnerProcess:
 
 
 @pytest.fixture
-def gate(tmp_path: Path) -> Iterator[SmallGate]:
-    made = SmallGate(tmp_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def learner(tmp_path: Path, gate: SmallGate) -> Iterator[LearnerProcess]:
     made = LearnerProcess(tmp_path, gate)
     yield made

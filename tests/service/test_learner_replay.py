@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 from learner_thread import LearnerThread
 from made_up import a_rollout, frames_of
 from small_gate import RUN, SmallGate, two_rollouts
@@ -20,20 +16,6 @@ REPLAY = {
     "replay_min_size_to_sample": 16,
     "samples_per_insert": 2.0,
 }
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[SmallGate]:
-    made = SmallGate(tmp_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def learner(tmp_path: Path, gate: SmallGate) -> Iterator[LearnerThread]:
-    made = LearnerThread(tmp_path, gate)
-    yield made
-    made.stop()
 
 
 def test_a_batch_is_trained_once_its_updates_are_made_and_is_one_version(

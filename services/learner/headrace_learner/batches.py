@@ -88,6 +88,11 @@ class Batch:
         rows: NDArray[np.int64] = np.where(is_last, count + rollout, np.arange(count) + steps)
         return rows
 
+    @property
+    def next_rows(self) -> NDArray[np.int64]:
+        """Row in `states` of the state after each transition. int64 [N]."""
+        return self.row_after(np.ones(len(self), dtype=np.int64))
+
     def frames(self) -> list[NDArray[Any]]:
         """The frames of each rollout as they came, [T+S, *frame_shape], each once; copies."""
         stacks = self.states.movedim(1, -1).numpy()

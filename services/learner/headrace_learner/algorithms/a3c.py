@@ -76,7 +76,7 @@ class A3C:
     def targets(self, batch: Batch, values: Tensor, weights: NDArray[np.float64]) -> NDArray[np.float32]:
         """v_s for each transition, float32 [N], from the values [N+R] of the batch's states."""
         known = values.detach().cpu().numpy()
-        following = known[batch.row_after(np.ones(len(batch), dtype=np.int64))]
+        following = known[batch.next_rows]
         return v_trace_targets(
             batch.rewards,
             known[: len(batch)],

@@ -43,7 +43,7 @@ class OneStepSarsa:
         """Y for each transition: r + gamma Q(s', a'; theta-). float32 [N]."""
         device = batch.states.device
         last = np.cumsum(batch.lengths) - 1
-        following = torch.from_numpy(batch.row_after(np.ones(len(batch), dtype=np.int64))).to(device)
+        following = torch.from_numpy(batch.next_rows).to(device)
         with torch.no_grad():
             values = target(batch.states[following])
             # Within a rollout the next action is the next transition's; the last ones are put right below.

@@ -52,7 +52,7 @@ class PQN:
     def targets(self, batch: Batch, values: Tensor) -> NDArray[np.float32]:
         """G for each transition, float32 [N], from the values [N+R, actions] of the batch's states."""
         greedy_values, greedy_actions = (part.cpu().numpy() for part in values.max(1))
-        following = greedy_values[batch.row_after(np.ones(len(batch), dtype=np.int64))]
+        following = greedy_values[batch.next_rows]
         traces = self._settings.trace_decay * self._kept(batch, greedy_actions[: len(batch)], values.shape[1])
         return lambda_returns(
             batch.rewards, following, traces, batch.lengths, batch.terminated, self._settings.discount
