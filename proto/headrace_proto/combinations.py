@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from headrace_proto.conditions import counts, unmet
 from headrace_proto.errors import UserError
+from headrace_proto.names import flag_name, variable_name
 from headrace_proto.presets import AlgorithmName
 from headrace_proto.run_settings import RunSettings
 
@@ -16,6 +18,27 @@ def require_combination(settings: RunSettings) -> None:
         raise UserError(f"--lstm: {settings.algorithm} learns values without a memory; allowed with it: a3c")
     if settings.replay != "none":
         _require_replay(settings)
+
+
+def require_effect(settings: RunSettings) -> None:
+    """Raise UserError for a setting that was asked for and does nothing.
+
+    What a preset or a checkpoint brings beside what counts is no mistake: both are whole sets of settings.
+    """
+    for name in sorted(settings.asked):
+        if not counts(settings, name):
+            condition = unmet(settings, name)
+            raise UserError(
+                f"{_as_flag(name, getattr(settings, name))}: does nothing with "
+                f"{_as_flag(condition.setting, getattr(settings, condition.setting))}; allowed: without it, or with "
+                f"{condition} (environment: {variable_name(name)})"
+            )
+
+
+def _as_flag(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return flag_name(name if value else f"no_{name}")
+    return f"{flag_name(name)} {value}"
 
 
 def _require_replay(settings: RunSettings) -> None:

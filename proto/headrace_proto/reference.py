@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from headrace_proto import settings
 from headrace_proto.base_settings import Settings
+from headrace_proto.conditions import conditions
 from headrace_proto.metrics import ActorMetrics, EvaluatorMetrics, GateMetrics, LearnerMetrics
 from headrace_proto.names import flag_name, variable_name
 
@@ -39,11 +40,14 @@ def settings_page() -> str:
         "those over the defaults. A variable with the prefix `HEADRACE_` that names no setting is an error.",
         "A checkpoint keeps the steps over which learning rate and epsilon fall, also where they came from `--steps`:",
         "resuming with another `--steps` changes neither schedule.",
+        "*Only with*: elsewhere the setting does nothing, and train and the learner refuse a flag or a variable that",
+        "asks for it before anything starts; what a preset or a checkpoint brings along is left alone. So an `.env` is",
+        "of one algorithm: for another one, take out what the learner names. Other services mind none of it.",
         "*Taken by*: train, evaluate and play are commands of `headrace`; gate, learner, actor and evaluator are the",
         "services.",
         "",
-        "| flag | variable | default | allowed | what | taken by |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| flag | variable | default | allowed | what | only with | taken by |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     fields: dict[str, FieldInfo] = {}
     for _, service in SERVICES:
@@ -57,6 +61,7 @@ def settings_page() -> str:
             _default(takers),
             _allowed(field),
             field.description or "",
+            " or ".join(f"`{condition}`" for condition in conditions(field)),
             ", ".join(takers),
         )
         lines.append("| " + " | ".join(cells) + " |")

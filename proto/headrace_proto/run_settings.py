@@ -5,11 +5,12 @@ Defaults are those of `pqn`; `presets.py` has what the other algorithms change.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
 
 from headrace_proto.base_settings import Settings, resumed_settings
+from headrace_proto.conditions import CountsWith
 from headrace_proto.presets import AlgorithmName, PresetName, preset_values
 from headrace_proto.specification import ExplorationKind, NetworkName
 
@@ -17,25 +18,47 @@ OptimizerName = Literal["radam", "adam", "rmsprop", "rmsprop-keras"]
 TracesName = Literal["peng", "importance", "retrace"]
 ReplayName = Literal["none", "uniform", "prioritized"]
 
+WITH_PQN = CountsWith("algorithm", "pqn")
+WITH_A3C = CountsWith("algorithm", "a3c")
+WITH_VALUES = CountsWith("algorithm", "pqn", "nstep-q", "one-step-q", "one-step-sarsa")
+WITH_N_STEPS = CountsWith("algorithm", "nstep-q", "a3c")
+WITH_DOUBLE_Q = CountsWith("algorithm", "nstep-q", "one-step-q")
+WITH_TARGET_NETWORK = CountsWith("algorithm", "nstep-q", "one-step-q", "one-step-sarsa")
+WITHOUT_ROLLOUT_LENGTH = CountsWith("rollout_length", None)
+WITH_RMSPROP = CountsWith("optimizer", "rmsprop", "rmsprop-keras")
+WITH_ONE_EPSILON = CountsWith("exploration", "same")
+WITH_REPLAY = CountsWith("replay", "uniform", "prioritized")
+WITH_PRIORITIES = CountsWith("replay", "prioritized")
+
 
 class AlgorithmSettings(Settings):
     """What is computed of a batch."""
 
     algorithm: AlgorithmName = Field("pqn", description="What the learner computes.")
     discount: float = Field(0.99, ge=0, le=1, description="Discount of future rewards, gamma.")
-    trace_decay: float = Field(0.65, ge=0, le=1, description="Lambda of Q(lambda), in pqn.")
-    traces: TracesName = Field("peng", description="How pqn's traces are cut: never, by lag, or by Retrace.")
-    n_step: int = Field(5, ge=1, le=256, description="Steps of the n-step return, in nstep-q and a3c.")
-    double_q: bool = Field(
+    trace_decay: Annotated[float, WITH_PQN] = Field(0.65, ge=0, le=1, description="Lambda of Q(lambda), in pqn.")
+    traces: Annotated[TracesName, WITH_PQN] = Field(
+        "peng", description="How pqn's traces are cut: never, by lag, or by Retrace."
+    )
+    n_step: Annotated[int, WITH_N_STEPS, WITHOUT_ROLLOUT_LENGTH] = Field(
+        5, ge=1, le=256, description="Steps of the n-step return, in nstep-q and a3c."
+    )
+    double_q: Annotated[bool, WITH_DOUBLE_Q] = Field(
         False,
         description="In nstep-q and one-step-q, the online network chooses the action that the target network values.",
     )
-    target_update_every: int = Field(
+    target_update_every: Annotated[int, WITH_TARGET_NETWORK] = Field(
         8_000, ge=1, description="Steps between copies to the target network, where there is one."
     )
-    entropy_coefficient: float = Field(0.01, ge=0, description="Weight of the policy's entropy, in a3c.")
-    value_coefficient: float = Field(0.5, ge=0, description="Weight of the loss of the value of states, in a3c.")
-    correction: Literal["v-trace", "none"] = Field("v-trace", description="What a3c does about the policy lag.")
+    entropy_coefficient: Annotated[float, WITH_A3C] = Field(
+        0.01, ge=0, description="Weight of the policy's entropy, in a3c."
+    )
+    value_coefficient: Annotated[float, WITH_A3C] = Field(
+        0.5, ge=0, description="Weight of the loss of the value of states, in a3c."
+    )
+    correction: Annotated[Literal["v-trace", "none"], WITH_A3C] = Field(
+        "v-trace", description="What a3c does about the policy lag."
+    )
     loss: Literal["huber", "squared"] = Field("squared", description="Loss of the error of a value.")
     loss_reduction: Literal["transition", "rollout"] = Field(
         "transition", description="Mean over transitions, or over rollouts of the sum over their transitions."
@@ -50,7 +73,9 @@ class OptimizerSettings(Settings):
     learning_rate_decay_steps: int | None = Field(
         None, ge=1, description="Steps over which the learning rate falls to 0; default: all."
     )
-    rmsprop_alpha: float = Field(0.99, ge=0, lt=1, description="Decay of RMSProp's mean square.")
+    rmsprop_alpha: Annotated[float, WITH_RMSPROP] = Field(
+        0.99, ge=0, lt=1, description="Decay of RMSProp's mean square."
+    )
     optimizer_epsilon: float = Field(1e-8, gt=0, description="Epsilon of the optimizer.")
     gradient_clip: float = Field(10.0, ge=0, description="Largest norm of the gradient; 0 for no limit.")
     batch_size: int = Field(64, ge=1, description="Transitions of a batch: whole rollouts until there are so many.")
@@ -83,12 +108,14 @@ class EnvironmentSettings(Settings):
 class ExplorationSettings(Settings):
     """How value-based actors explore; a3c's sample from their policy."""
 
-    exploration: ExplorationKind = Field(
+    exploration: Annotated[ExplorationKind, WITH_VALUES] = Field(
         "same",
         description="Final epsilons: the same for all, sampled 0.1/0.01/0.5, these in turn, or the Ape-X ladder.",
     )
-    final_epsilon: float = Field(0.01, ge=0, le=1, description="What epsilon falls to with --exploration same.")
-    epsilon_decay_steps: int | None = Field(
+    final_epsilon: Annotated[float, WITH_ONE_EPSILON] = Field(
+        0.01, ge=0, le=1, description="What epsilon falls to with --exploration same."
+    )
+    epsilon_decay_steps: Annotated[int | None, WITH_VALUES] = Field(
         300_000, ge=0, description="Steps over which epsilon falls from 1; without: a tenth of all, at most 1,000,000."
     )
 
@@ -99,13 +126,21 @@ class ReplaySettings(Settings):
     replay: ReplayName = Field(
         "none", description="Sample updates from a replay in the learner, in nstep-q and one-step-q; see algorithms.md."
     )
-    replay_max_size: int = Field(
+    replay_max_size: Annotated[int, WITH_REPLAY] = Field(
         1_000_000, ge=1, le=100_000_000, description="Transitions that the replay keeps; the oldest leave."
     )
-    replay_min_size_to_sample: int = Field(50_000, ge=1, description="Transitions inserted before any is sampled.")
-    samples_per_insert: float = Field(8.0, gt=0, le=256, description="Times that a transition is sampled, on average.")
-    priority_exponent: float = Field(0.6, ge=0, le=1, description="Alpha of prioritized replay.")
-    importance_sampling_exponent: float = Field(0.4, ge=0, le=1, description="Beta of prioritized replay.")
+    replay_min_size_to_sample: Annotated[int, WITH_REPLAY] = Field(
+        50_000, ge=1, description="Transitions inserted before any is sampled."
+    )
+    samples_per_insert: Annotated[float, WITH_REPLAY] = Field(
+        8.0, gt=0, le=256, description="Times that a transition is sampled, on average."
+    )
+    priority_exponent: Annotated[float, WITH_PRIORITIES] = Field(
+        0.6, ge=0, le=1, description="Alpha of prioritized replay."
+    )
+    importance_sampling_exponent: Annotated[float, WITH_PRIORITIES] = Field(
+        0.4, ge=0, le=1, description="Beta of prioritized replay."
+    )
 
 
 class PresetSettings(Settings):
@@ -113,17 +148,26 @@ class PresetSettings(Settings):
 
     preset: PresetName = Field("default", description="Sets many settings together; flags beside it win.")
 
-    @model_validator(mode="before")
+    _asked: frozenset[str] = PrivateAttr(frozenset())
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """Names of the settings that a flag or the environment set, and not a preset or a checkpoint."""
+        return self._asked
+
+    @model_validator(mode="wrap")
     @classmethod
-    def _fill_from_preset(cls, data: Any) -> Any:
+    def _fill_from_preset(cls, data: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
         if not isinstance(data, dict):
-            return data
+            return validate(data)
         known = {
             name: value
             for name, value in preset_values(data, resumed_settings.get()).items()
             if name in cls.model_fields
         }
-        return {**known, **data}
+        settings = validate({**known, **data})
+        settings._asked = frozenset(data)
+        return settings
 
 
 class RunSettings(

@@ -220,6 +220,13 @@ def test_a_resumed_run_keeps_its_settings_where_none_are_given(gate: SmallGate, 
     assert gate.progress[-1].run == RUN
 
 
+def test_what_is_asked_for_and_does_nothing_is_refused_before_anything_starts(learner: LearnerProcess) -> None:
+    learner.start(traces="retrace")
+    assert learner.end() == EXIT_USER_ERROR
+    assert learner.errors.startswith("error: --traces retrace: does nothing with --algorithm nstep-q; allowed: ")
+    assert not learner.run_dir.exists()
+
+
 def test_a_persons_mistake_is_one_line_and_status_2(learner: LearnerProcess) -> None:
     learner.start(game="CartPol-v1")
     assert learner.end() == EXIT_USER_ERROR

@@ -18,7 +18,10 @@ DEADLINE_SECONDS = 540
 
 
 LEARNING = {
-    "nstep-q": ["--learning-rate", "5e-4", "--batch-size", "32", "--target-update-every", "2000", "--double-q"],
+    "nstep-q": [
+        *("--learning-rate", "5e-4", "--batch-size", "32", "--target-update-every", "2000", "--double-q"),
+        *("--epsilon-decay-steps", "15000"),
+    ],
     "a3c": ["--learning-rate", "1e-3", "--batch-size", "64"],
 }
 
@@ -29,7 +32,7 @@ def test_cartpole_is_learned_to_three_times_the_return_of_chance(
     algorithm: str, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     started = time.monotonic()
-    run_for = ["--game", "CartPole-v1", "--actors", "2", "--steps", "600000", "--epsilon-decay-steps", "15000"]
+    run_for = ["--game", "CartPole-v1", "--actors", "2", "--steps", "600000"]
     learning = ["--algorithm", algorithm, *LEARNING[algorithm], "--publish-every", "64"]
     with TrainingRun(tmp_path, *run_for, *learning) as run:
 

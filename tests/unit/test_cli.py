@@ -17,7 +17,9 @@ from headrace_local import cli, cores, launch, resume, run_folder, train
 from headrace_local.processes import ProcessSpecification
 from headrace_proto import __version__
 from headrace_proto.arguments import parse
+from headrace_proto.combinations import require_effect
 from headrace_proto.errors import UserError
+from headrace_proto.presets import ALGORITHM_DEFAULTS
 from headrace_proto.run_settings import RunSettings
 from headrace_proto.settings import LearnerSettings, TrainSettings
 
@@ -58,6 +60,8 @@ class TestCommand:
                 "HEADRACE_N_STEPS=3: no such setting; did you mean HEADRACE_N_STEP?",
             ),
             (["train", "--capacity", "64"], {}, "--capacity 64: can deadlock"),
+            (["train", "--double-q"], {}, "--double-q: does nothing with --algorithm pqn"),
+            (["train"], {"HEADRACE_N_STEP": "3"}, "--n-step 3: does nothing with --algorithm pqn"),
             (["train", "--name", "../up"], {}, "--name ../up: "),
             (["train", "--resume", "latest"], {}, "--resume latest: no run in runs has a checkpoint"),
             (["compare", "breakout"], {}, "breakout: no such run in runs; there are none"),
@@ -129,14 +133,19 @@ class TestDefaults:
 
 
 class TestLaunch:
-    def test_the_learner_gets_every_setting_of_the_run(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        settings = _settings("--preset", "paper", "--double-q", "--gradient-clip", "3", "--steps", "123", "--seed", "9")
+    @pytest.mark.parametrize("algorithm", list(ALGORITHM_DEFAULTS))
+    def test_the_learner_gets_every_setting_of_the_run(
+        self, algorithm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = ["--preset", "paper", "--algorithm", algorithm, "--gradient-clip", "3", "--steps", "123", "--seed", "9"]
+        settings = _settings(*asked)
         learner = _processes(settings, tmp_path)["learner"]
 
         for name, value in learner.environment.items():
             monkeypatch.setenv(name, value)
         seen = parse(LearnerSettings, [], "learner")
 
+        require_effect(seen)
         assert {name: getattr(seen, name) for name in RunSettings.model_fields} == {
             name: getattr(settings, name) for name in RunSettings.model_fields
         }

@@ -11,6 +11,8 @@ from headrace_local.ancestor_flags import translate
 from headrace_local.train import check_capacity
 from headrace_proto.arguments import parse, shown_names
 from headrace_proto.base_settings import Settings
+from headrace_proto.combinations import require_effect
+from headrace_proto.conditions import conditions
 from headrace_proto.errors import UserError
 from headrace_proto.names import flag_name, variable_name
 from headrace_proto.presets import ALGORITHM_DEFAULTS, PRESETS, AlgorithmName, PresetName
@@ -122,6 +124,74 @@ class TestMistakes:
         parse(GateSettings, [], "headrace-gate")
 
 
+class TestEffect:
+    """What is asked for and does nothing is refused; what a preset or a checkpoint brings along is not."""
+
+    @pytest.mark.parametrize(
+        ("arguments", "line"),
+        [
+            (
+                ["--double-q"],
+                "--double-q: does nothing with --algorithm pqn; allowed: without it, or with --algorithm n",
+            ),
+            (["--no-double-q"], "--no-double-q: does nothing with --algorithm pqn"),
+            (["--n-step", "3"], "--n-step 3: does nothing with --algorithm pqn; .* nstep-q or a3c .*HEADRACE_N_STEP"),
+            (["--n-step", "5"], "--n-step 5: does nothing with --algorithm pqn"),
+            (["--algorithm", "one-step-q", "--rollout-length", "8", "--n-step", "3"], "--n-step 3: .*one-step-q;"),
+            (["--target-update-every", "9"], "--target-update-every 9: .* nstep-q, one-step-q or one-step-sarsa"),
+            (["--algorithm", "a3c", "--target-update-every", "9"], "--target-update-every 9: .* --algorithm a3c;"),
+            (["--algorithm", "nstep-q", "--trace-decay", "0.9"], "--trace-decay 0.9: .* with --algorithm pqn "),
+            (["--algorithm", "one-step-sarsa", "--traces", "retrace"], "--traces retrace: .* one-step-sarsa;"),
+            (["--entropy-coefficient", "0"], "--entropy-coefficient 0.0: .* with --algorithm a3c "),
+            (
+                ["--algorithm", "a3c", "--exploration", "paper"],
+                "--exploration paper: does nothing with --algorithm a3c",
+            ),
+            (["--algorithm", "a3c", "--final-epsilon", "0"], "--final-epsilon 0.0: does nothing with --algorithm a3c"),
+            (["--preset", "ape-x", "--final-epsilon", "0"], "--final-epsilon 0.0: .* with --exploration ape-x;"),
+            (["--rmsprop-alpha", "0.9"], "--rmsprop-alpha 0.9: .* --optimizer radam; .* rmsprop or rmsprop-keras"),
+            (
+                ["--replay-max-size", "9"],
+                "--replay-max-size 9: does nothing with --replay none; .* uniform or prioritiz",
+            ),
+            (["--preset", "dqn", "--priority-exponent", "1"], "--priority-exponent 1.0: .* --replay uniform; "),
+        ],
+    )
+    def test_a_flag_that_does_nothing_is_refused_in_one_line(self, arguments: list[str], line: str) -> None:
+        with pytest.raises(UserError, match="^" + line):
+            require_effect(train_settings(*arguments))
+
+    def test_a_variable_is_as_good_as_a_flag(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HEADRACE_TRACES", "retrace")
+        require_effect(train_settings())
+        with pytest.raises(UserError, match=r"--traces retrace: .*environment: HEADRACE_TRACES"):
+            require_effect(train_settings("--algorithm", "a3c"))
+
+    @pytest.mark.parametrize("algorithm", list(ALGORITHM_DEFAULTS))
+    @pytest.mark.parametrize("preset", list(PRESETS))
+    def test_no_preset_is_refused_with_any_algorithm(self, preset: str, algorithm: str) -> None:
+        require_effect(train_settings("--preset", preset, "--algorithm", algorithm))
+
+    @pytest.mark.parametrize("algorithm", list(ALGORITHM_DEFAULTS))
+    def test_a_checkpoint_brings_all_settings_and_is_not_refused(self, algorithm: str) -> None:
+        everything = train_settings("--algorithm", algorithm).model_dump()
+        require_effect(train_settings(resumed=everything))
+
+    def test_what_counts_may_be_asked_for(self) -> None:
+        require_effect(train_settings("--algorithm", "one-step-q", "--n-step", "3"))  # the length of its rollouts
+        require_effect(train_settings("--algorithm", "nstep-q", "--n-step", "3", "--rollout-length", "8", "--double-q"))
+        require_effect(train_settings("--preset", "ape-x", "--priority-exponent", "1", "--rmsprop-alpha", "0.9"))
+
+    def test_a_resumed_run_says_which_algorithm_it_is_that_counts(self) -> None:
+        require_effect(train_settings("--n-step", "3", resumed={"algorithm": "nstep-q"}))
+
+    @pytest.mark.parametrize("name", list(RunSettings.model_fields))
+    def test_a_condition_is_of_a_setting_and_values_that_there_are(self, name: str) -> None:
+        for condition in conditions(RunSettings.model_fields[name]):
+            allowed = {*_choices(RunSettings, condition.setting), None}
+            assert set(condition.values) <= allowed
+
+
 class TestNames:
     @pytest.mark.parametrize("settings", with_descendants(Settings), ids=lambda settings: settings.__name__)
     def test_every_setting_says_what_it_is(self, settings: type[Settings]) -> None:
@@ -180,6 +250,13 @@ class TestAncestorFlags:
     def test_its_readmes_command_line_is_understood(self) -> None:
         settings = _from_ancestor("--game=Breakout-v0", "--processes=16", "--n_step=5", "--th_comp_fix=False")
         assert (settings.game, settings.actors, settings.n_step) == ("Breakout-v0", 16, 5)
+        assert settings.algorithm == "nstep-q"
+        require_effect(settings)
+
+    @pytest.mark.parametrize("chosen", [["--algorithm", "a3c"], ["--preset=paper"], ["--resume", "latest"]])
+    def test_its_n_is_of_its_algorithm_unless_another_is_chosen(self, chosen: list[str]) -> None:
+        assert translate("train", ["--n_step=5", *chosen]).arguments == ["--n-step=5", *chosen]
+        assert translate("train", ["--n-step=5"]).arguments == ["--n-step=5"]
 
     def test_every_flag_has_todays_name(self) -> None:
         settings = _from_ancestor(

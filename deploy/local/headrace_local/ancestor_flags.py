@@ -20,10 +20,13 @@ _RENAMED = {"train": _TRAIN, "evaluate": _PLAY, "play": _PLAY}
 
 _THEANO_FLAG = "--th-comp-fix"
 
+_N_STEP_FLAG = "--n_step"
+"""As the ancestor spells it, whose only algorithm was n-step Q-learning; today's default takes no n."""
+
 
 @dataclass(frozen=True, slots=True)
 class Translated:
-    """Arguments in today's names, and a line for each flag that no longer does anything."""
+    """Arguments in today's names, and a line for each flag that does something else now."""
 
     arguments: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -48,4 +51,8 @@ def translate(command: str, arguments: Sequence[str]) -> Translated:
             position += separate  # the ancestor's default: start from nothing
         else:
             translated.arguments.append(_RENAMED.get(command, {}).get(flag, flag) + equals + value)
+    spelled = {argument.partition("=")[0] for argument in arguments}
+    if command == "train" and _N_STEP_FLAG in spelled and not spelled & {"--algorithm", "--preset", "--resume"}:
+        translated.arguments.append("--algorithm=nstep-q")
+        translated.notes.append("--n_step is of n-step Q-learning: --algorithm nstep-q is added")
     return translated

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from headrace_local.processes import ProcessSpecification, Role
 from headrace_proto.base_settings import Settings
+from headrace_proto.conditions import counts
 from headrace_proto.names import variable_name
 from headrace_proto.settings import ActorSettings, GateSettings, LearnerSettings, TrainSettings
 
@@ -61,7 +62,10 @@ def specifications(
         # An account is of one start: whoever is left of an earlier one, killed with its processes, owes nothing here.
         "journal": folder / "gate.journal",
     }
-    learner = {name: chosen[name] for name in LearnerSettings.model_fields if name in chosen} | {
+    # Without those that do nothing, which the learner would take for asked: preset and algorithm bring the same again.
+    learner = {
+        name: chosen[name] for name in LearnerSettings.model_fields if name in chosen and counts(settings, name)
+    } | {
         "weights_bind": addresses.weights,
         "batches_address": addresses.batches,
         "run_dir": run_dir,

@@ -19,7 +19,7 @@ from headrace_local.supervisor import Outcome, Supervisor
 from headrace_proto import environments
 from headrace_proto.arguments import parse
 from headrace_proto.capacity import require_capacity
-from headrace_proto.combinations import require_combination
+from headrace_proto.combinations import require_combination, require_effect
 from headrace_proto.errors import UserError
 from headrace_proto.settings import TrainSettings
 
@@ -33,6 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     environments.spaces(game)
     check_capacity(settings)
     require_combination(settings)
+    require_effect(settings)
     run_dir = resumption.run_dir if resumption is not None else None
     if run_dir is None:
         name = settings.name or run_folder.default_name(settings, game.name, datetime.now())

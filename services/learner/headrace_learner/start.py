@@ -21,6 +21,7 @@ from headrace_learner.service import Service
 from headrace_learner.training import Learner, choose_device
 from headrace_proto import environments, logs
 from headrace_proto.arguments import parse
+from headrace_proto.combinations import require_effect
 from headrace_proto.errors import UserError
 from headrace_proto.lifecycle import StopSignal
 from headrace_proto.logs import Logger
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str]) -> None:
     checkpoint = find_checkpoint(settings, log)
     if checkpoint is not None:
         settings = parse(LearnerSettings, arguments, PROGRAM, resumed=checkpoint.state.run_settings())
+    require_effect(settings)
     torch.set_num_threads(settings.learner_threads or 1)
     torch.use_deterministic_algorithms(settings.deterministic)
     registry = CollectorRegistry()
