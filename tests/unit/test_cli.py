@@ -23,6 +23,8 @@ from headrace_proto.presets import ALGORITHM_DEFAULTS
 from headrace_proto.run_settings import RunSettings
 from headrace_proto.settings import LearnerSettings, TrainSettings
 
+MEMORY = "--replay-max-size 100000000: takes 888.8 GB, 8888 bytes a transition, and the learner has "
+
 
 def headrace(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """The real command in a process of its own."""
@@ -62,6 +64,7 @@ class TestCommand:
             (["train", "--capacity", "64"], {}, "--capacity 64: can deadlock"),
             (["train", "--double-q"], {}, "--double-q: does nothing with --algorithm pqn"),
             (["train"], {"HEADRACE_N_STEP": "3"}, "--n-step 3: does nothing with --algorithm pqn"),
+            (["train", "--preset", "dqn", "--replay-max-size", "100000000", "--steps", "100000000"], {}, MEMORY),
             (["train", "--name", "../up"], {}, "--name ../up: "),
             (["train", "--resume", "latest"], {}, "--resume latest: no run in runs has a checkpoint"),
             (["compare", "breakout"], {}, "breakout: no such run in runs; there are none"),

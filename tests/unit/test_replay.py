@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import structlog
 import torch
 from hypothesis import given
 from hypothesis import settings as trials
@@ -19,7 +18,7 @@ from headrace_learner import algorithms, replay, transitions
 from headrace_learner.algorithms.q_learning import QLearning
 from headrace_learner.batches import Batch
 from headrace_learner.replay import SMALLEST_PRIORITY, Replay, Sample
-from headrace_learner.replay_training import require_memory
+from headrace_learner.replay_memory import require_memory
 from headrace_proto.combinations import require_combination
 from headrace_proto.errors import UserError
 from headrace_proto.presets import AlgorithmName
@@ -226,13 +225,13 @@ class TestMistakes:
         atari = a_run(frame_shape=[84, 84], frame_dtype="|u1", frame_stack=4, rollout_length=16)
         settings = RunSettings(algorithm="nstep-q", replay="uniform", replay_max_size=10**8, steps=10**8)
         with pytest.raises(UserError, match=r"--replay-max-size 100000000: takes 8.* GB, 8\d\d\d bytes a transition"):
-            require_memory(settings, atari, structlog.get_logger())
+            require_memory(settings, atari)
         limit = tmp_path / "memory.max"
-        monkeypatch.setattr("headrace_learner.replay_training.CONTAINER_LIMIT", limit)
+        monkeypatch.setattr("headrace_learner.replay_memory.CONTAINER_LIMIT", limit)
         limit.write_text("4000000000\n")
         with pytest.raises(UserError, match=r"the learner has 4.0 GB; allowed: less than 4\d{5}$"):
-            require_memory(settings, atari, structlog.get_logger())
+            require_memory(settings, atari)
         limit.write_text("max\n")
-        with structlog.testing.capture_logs() as lines:
-            require_memory(settings.model_copy(update={"steps": 100_000}), atari, structlog.get_logger())
-        assert lines[0]["full_gigabytes"] == pytest.approx(0.89, abs=0.01)
+        shorter = settings.model_copy(update={"steps": 100_000})
+        assert require_memory(shorter, atari) == pytest.approx(0.89e9, rel=0.01)
+        assert require_memory(shorter.model_copy(update={"replay": "none"}), atari) == 0

@@ -34,6 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     check_capacity(settings)
     require_combination(settings)
     require_effect(settings)
+    check_memory(settings)
     run_dir = resumption.run_dir if resumption is not None else None
     if run_dir is None:
         name = settings.name or run_folder.default_name(settings, game.name, datetime.now())
@@ -65,6 +66,17 @@ def check_capacity(settings: TrainSettings) -> None:
     require_capacity(
         settings.capacity, settings.batch_size, settings.environments_per_actor, settings.rollout_transitions
     )
+
+
+def check_memory(settings: TrainSettings) -> None:
+    """Raise UserError for a replay that has no room in this machine, which is the learner's."""
+    if settings.replay == "none":
+        return
+    # Both import torch, which takes seconds.
+    from headrace_learner import run
+    from headrace_learner.replay_memory import require_memory
+
+    require_memory(settings, run.specify(settings))
 
 
 def fit_to_cores(settings: TrainSettings, usable_cores: int) -> tuple[TrainSettings, int]:

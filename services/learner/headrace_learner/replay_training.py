@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import math
-import os
 import time
-from pathlib import Path
 
 import numpy as np
 
-from headrace_learner import replay
 from headrace_learner.algorithms.q_learning import QLearning
 from headrace_learner.batches import Batch
 from headrace_learner.rate_limiter import SampleToInsertRatio
 from headrace_learner.replay import Replay
 from headrace_learner.training import Learner, Update
-from headrace_proto.errors import UserError
-from headrace_proto.logs import Logger
 from headrace_proto.replay_metrics import ReplayMetrics
-from headrace_proto.run_settings import RunSettings
 from headrace_proto.specification import RunSpecification
-
-CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
-"""Where Linux says how many bytes a container may take: a number, or max."""
 
 
 class ReplayTraining:
@@ -87,26 +78,3 @@ class ReplayTraining:
         self._age_max = max(self._age_max, int(ages.max()))
         self._metrics.sample_age_max.set(self._age_max)
         return update
-
-
-def require_memory(settings: RunSettings, run: RunSpecification, log: Logger) -> None:
-    """Log what a full replay takes; raises UserError if that is more than the machine's or the container's memory."""
-    if settings.replay == "none":
-        return
-    each = replay.bytes_per_transition(run)
-    kept = min(settings.replay_max_size, settings.steps)
-    memory = _memory_bytes()
-    if kept * each > memory:
-        raise UserError(
-            f"--replay-max-size {settings.replay_max_size}: takes {kept * each / 1e9:.1f} GB, {each:.0f} bytes a "
-            f"transition, and the learner has {memory / 1e9:.1f} GB; allowed: less than {int(memory / each)}"
-        )
-    log.info(
-        "replay", kind=settings.replay, max_size=settings.replay_max_size, full_gigabytes=round(kept * each / 1e9, 2)
-    )
-
-
-def _memory_bytes() -> int:
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = CONTAINER_LIMIT.read_text().strip() if CONTAINER_LIMIT.exists() else "max"
-    return machine if limit == "max" else min(machine, int(limit))

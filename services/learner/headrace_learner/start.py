@@ -14,7 +14,8 @@ from prometheus_client import CollectorRegistry
 from headrace_learner import checkpoint_store, checkpoints, run, saving, stops
 from headrace_learner.checkpoints import Checkpoint
 from headrace_learner.exchange import Exchange
-from headrace_learner.replay_training import ReplayTraining, require_memory
+from headrace_learner.replay_memory import require_memory
+from headrace_learner.replay_training import ReplayTraining
 from headrace_learner.reporting import Reporter
 from headrace_learner.saving import Saver
 from headrace_learner.service import Service
@@ -84,7 +85,7 @@ def serve(
     """Train in the calling thread until done or stopped; returns whether the run's steps are done."""
     specification = run.specify(settings, run.name_of(settings.run_dir))
     action_names = environments.action_names(environments.find_game(settings.game))
-    require_memory(settings, specification, log)
+    replay_bytes = require_memory(settings, specification)
     learner = Learner(settings, specification, choose_device("cpu" if settings.deterministic else settings.device))
     saver = Saver(settings, specification, action_names, metrics, log)
     if checkpoint is not None:
@@ -96,6 +97,9 @@ def serve(
         saver.resumed(checkpoint)
     else:
         saver.save_first(learner)
+    if settings.replay != "none":
+        gigabytes = round(replay_bytes / 1e9, 2)
+        log.info("replay", kind=settings.replay, max_size=settings.replay_max_size, full_gigabytes=gigabytes)
     log.info("started", game=specification.game, env_steps=learner.counters.env_steps, device=str(learner.device))
     identity = secrets.token_bytes(SESSION_BYTES)
     exchange = Exchange(
