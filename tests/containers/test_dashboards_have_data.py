@@ -40,7 +40,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Of a run that trains as long as the tests last, followed by an evaluator."""
     made = tmp_path_factory.mktemp("dashboards")
     # On tcp, since only there are handshakes watched.
-    train = ("--game", "CartPole-v1", "--actors", "2", "--save-every", "2000", "--transport", "tcp")
+    train = ["--game", "CartPole-v1", "--actors", "2", "--save-every", "2000", "--transport", "tcp"]
+    # Ages have quantiles once something is sampled.
+    train += ["--algorithm", "nstep-q", "--replay", "uniform", "--replay-min-size-to-sample", "1000"]
     evaluate = [sys.executable, "-m", "headrace_learner", "evaluator", "--run-dir", str(made / "runs" / RUN)]
     evaluate += ["--episodes", "3", "--metrics-port", "0", "--metrics-address-file", str(made / "address")]
     with TrainingRun(made, *train, name=RUN) as run, (made / "evaluator.log").open("w") as log:

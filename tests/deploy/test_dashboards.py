@@ -139,12 +139,30 @@ def test_the_variable_run_offers_every_run_and_begins_with_all_of_them(dashboard
         ("learning", "headrace_actor_episode_length_steps_bucket"),
         ("learning", "headrace_learner_loss headrace_learner_q_value_mean headrace_learner_gradient_norm"),
         ("learning", "headrace_learner_epsilon headrace_learner_learning_rate"),
+        ("learning", "headrace_learner_replay_size_transitions headrace_learner_replay_max_size_transitions"),
+        ("learning", "headrace_learner_replay_samples_per_insert headrace_learner_replay_sample_age_versions_bucket"),
+        ("learning", "headrace_learner_replay_sample_age_max_versions"),
+        ("learning", "headrace_learner_replay_sample_age_bound_versions"),
         ("learning", "headrace_learner_checkpoint_timestamp_seconds process_start_time_seconds"),
     ],
 )
 def test_what_somebody_must_be_able_to_see_is_there(dashboard: str, metrics: str) -> None:
     asked = "\n".join(expressions(panel) for panel in panel_queries.panels(DASHBOARDS[dashboard]))
     assert set(metrics.split()) <= set(SERIES.findall(asked))
+
+
+def test_what_a_replay_shows_stands_in_a_row_of_its_own() -> None:
+    rows: dict[str, list[Json]] = {}
+    for panel in DASHBOARDS["learning"]["panels"]:
+        if panel["type"] == "row":
+            row = rows.setdefault(panel["title"], [])
+        else:
+            row.append(panel)
+    of_replay = {
+        title: ["headrace_learner_replay_" in expressions(panel) for panel in row] for title, row in rows.items()
+    }
+    assert all(of_replay.pop("Replay"))
+    assert not any(any(row) for row in of_replay.values())
 
 
 # How it looks

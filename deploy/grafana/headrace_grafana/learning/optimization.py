@@ -24,7 +24,8 @@ OPTIMIZATION = Row(
             shows="Of the newest update: what the network expects, in clipped and discounted rewards.",
             bad="Far above what rewards can sum to, reward_clip / (1 - discount) at most: it diverges. "
             "0 for ever: it has seen no reward.",
-            remedy="Diverging: set HEADRACE_DOUBLE_Q, or a longer HEADRACE_TARGET_UPDATE_EVERY. 0: explore for longer.",
+            remedy="Diverging: lower HEADRACE_LEARNING_RATE; with a target network, set HEADRACE_DOUBLE_Q or a longer "
+            "HEADRACE_TARGET_UPDATE_EVERY. 0: explore for longer.",
             queries=(Query(largest("headrace_learner_q_value_mean"), "value {{run}}"),),
             unit=NUMBER,
         ),
