@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from annotated_types import Ge, Gt, Le, Lt
 from prometheus_client import CollectorRegistry, Metric
 from pydantic.fields import FieldInfo
+from pydantic_settings import CliPositionalArg
 
 from headrace_proto import settings
 from headrace_proto.base_settings import Settings
@@ -27,7 +28,15 @@ SERVICES: tuple[tuple[str, type[Settings]], ...] = (
     ("evaluate", settings.EvaluateSettings),
     ("play", settings.PlaySettings),
     ("evaluator", settings.EvaluatorSettings),
+    ("compare", settings.CompareSettings),
+    ("keys", settings.KeysSettings),
 )
+_POSITIONAL = typing.get_args(CliPositionalArg[str])[1]
+
+
+def documented(service: type[Settings]) -> dict[str, FieldInfo]:
+    """The settings of a service by name: all but what is no flag, the runs after `headrace compare`."""
+    return {name: field for name, field in service.model_fields.items() if _POSITIONAL not in field.metadata}
 
 
 def settings_page() -> str:
@@ -43,15 +52,15 @@ def settings_page() -> str:
         "*Only with*: elsewhere the setting does nothing, and train and the learner refuse a flag or a variable that",
         "asks for it before anything starts; what a preset or a checkpoint brings along is left alone. So an `.env` is",
         "of one algorithm: for another one, take out what the learner names. Other services mind none of it.",
-        "*Taken by*: train, evaluate and play are commands of `headrace`; gate, learner, actor and evaluator are the",
-        "services.",
+        "*Taken by*: train, evaluate, play, compare and keys are commands of `headrace`; gate, learner, actor and",
+        "evaluator are the services.",
         "",
         "| flag | variable | default | allowed | what | only with | taken by |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     fields: dict[str, FieldInfo] = {}
     for _, service in SERVICES:
-        fields = {**service.model_fields, **fields}
+        fields = {**documented(service), **fields}
     for name, field in sorted(fields.items()):
         shown = field.alias or name
         takers = {title: service.model_fields[name] for title, service in SERVICES if name in service.model_fields}

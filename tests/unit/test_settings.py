@@ -9,16 +9,23 @@ import pytest
 
 from headrace_local.ancestor_flags import translate
 from headrace_local.train import check_capacity
-from headrace_proto.arguments import parse, shown_names
+from headrace_proto.arguments import parse
 from headrace_proto.base_settings import Settings
 from headrace_proto.combinations import require_effect
 from headrace_proto.conditions import conditions
 from headrace_proto.errors import UserError
 from headrace_proto.names import flag_name, variable_name
 from headrace_proto.presets import ALGORITHM_DEFAULTS, PRESETS, AlgorithmName, PresetName
-from headrace_proto.reference import SERVICES, settings_page
+from headrace_proto.reference import SERVICES, documented, settings_page
 from headrace_proto.run_settings import RunSettings
-from headrace_proto.settings import EvaluateSettings, GateSettings, LearnerSettings, PlaySettings, TrainSettings
+from headrace_proto.settings import (
+    ALL_SETTINGS,
+    EvaluateSettings,
+    GateSettings,
+    LearnerSettings,
+    PlaySettings,
+    TrainSettings,
+)
 
 
 def train_settings(*arguments: str, resumed: dict[str, object] | None = None) -> TrainSettings:
@@ -207,13 +214,20 @@ class TestNames:
 
 
 DOCUMENTED = [
-    pytest.param(settings, name, id=f"{service}-{name}")
+    pytest.param(settings, field.alias or name, id=f"{service}-{name}")
     for service, settings in SERVICES
-    for name in shown_names(settings)
+    for name, field in documented(settings).items()
 ]
 
 
 class TestVariables:
+    def test_the_page_has_every_setting_but_the_runs_to_compare_which_are_no_flag(self) -> None:
+        assert {settings for _, settings in SERVICES} == set(ALL_SETTINGS)
+        missing = [
+            name for settings in ALL_SETTINGS for name in settings.model_fields if name not in documented(settings)
+        ]
+        assert missing == ["compared"]
+
     @pytest.mark.parametrize(("settings", "name"), DOCUMENTED)
     def test_every_documented_variable_is_read(
         self, settings: type[Settings], name: str, monkeypatch: pytest.MonkeyPatch
