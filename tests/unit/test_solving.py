@@ -1,0 +1,81 @@
+"""Player and learner together, without services: each value-based algorithm learns what pays only steps later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box, Discrete
+from numpy.typing import NDArray
+from small_training import train
+
+from headrace_proto.run_settings import RunSettings
+
+COMBINATION = (0, 1, 1, 0, 1, 0)
+LONGEST_GAME = 20
+
+DISCOUNT = 0.95
+
+
+class Lock(gymnasium.Env[NDArray[np.float32], np.signedinteger[Any]]):
+    """Opens, and pays 1, after six actions of a combination; a wrong one undoes the one before. Time is up after 20.
+
+    Which action is right changes from place to place, so that one who always does the same never opens it.
+    """
+
+    def __init__(self) -> None:
+        self.observation_space = Box(0, 1, (len(COMBINATION) + 1,), np.float32)
+        self.action_space = Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        super().reset(seed=seed)
+        self._place = self._steps = 0
+        return self._seen(), {}
+
+    def step(self, action: np.signedinteger[Any]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        self._steps += 1
+        self._place = self._place + 1 if action == COMBINATION[self._place] else max(0, self._place - 1)
+        is_open = self._place == len(COMBINATION)
+        return self._seen(), float(is_open), is_open, self._steps == LONGEST_GAME and not is_open, {}
+
+    def _seen(self) -> NDArray[np.float32]:
+        seen: NDArray[np.float32] = np.eye(len(COMBINATION) + 1, dtype=np.float32)[self._place]
+        return seen
+
+
+@pytest.fixture(autouse=True)
+def _lock() -> Iterator[None]:
+    def make(**_: Any) -> Lock:
+        return Lock()
+
+    gymnasium.register("Lock-v0", make, disable_env_checker=True)
+    yield
+    del gymnasium.registry["Lock-v0"]
+
+
+@pytest.mark.parametrize("algorithm", ["pqn", "nstep-q", "one-step-q", "one-step-sarsa"])
+def test_it_opens_a_lock_that_pays_after_six_right_actions_and_knows_what_each_place_is_worth(algorithm: str) -> None:
+    settings = RunSettings(
+        game="Lock-v0",
+        algorithm=algorithm,
+        discount=DISCOUNT,
+        learning_rate=1e-3,
+        rollout_length=8,
+        target_update_every=640,
+        exploration="same",
+        final_epsilon=0.05,
+        epsilon_decay_steps=20_000,
+        steps=50_000,
+    )
+    learner = train(settings, 800)
+    mean = learner.counters.return_mean
+    assert mean is not None
+    assert mean >= 0.95  # of the last 100 games, exploration included; actions at random open it in three of ten
+    places = torch.eye(len(COMBINATION) + 1)[:-1, None]
+    values, actions = learner.online(places).max(1)
+    assert tuple(actions.tolist()) == COMBINATION
+    assert values.tolist() == pytest.approx([DISCOUNT**steps for steps in (5, 4, 3, 2, 1, 0)], abs=0.05)
