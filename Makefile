@@ -41,6 +41,10 @@ train: install ## Train: GAME, ACTORS (empty: from the cores), ARGS for any othe
 test: lint ## Lint, check types and imports, run every test.
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
+.PHONY: prove
+prove: install ## Explore every state of gate, actors and learner in small worlds: minutes (docs/guarantees.md).
+	PYTHONPATH=tests $(BIN)/python -m ledger_model
+
 .PHONY: test-containers
 test-containers: install ## Build the images and run them with compose: needs a Docker engine, Compose 2.24 and Buildx.
 	$(BIN)/pytest tests/containers --timeout 1800
