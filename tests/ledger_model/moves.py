@@ -109,9 +109,11 @@ def _network_fails(world: World) -> Iterator[Move]:
     for index, packet in enumerate(world.network):
         name = _name(packet)
         yield Move(f"{name} is lost", _at(World.lose, index))
+        if isinstance(packet.message, Progress) and index not in first:
+            # One connection to one address after another: what a learner said comes before what its successor says.
+            continue
         yield Move(f"{name} arrives, and will again", _at(World.deliver_again, index))
-        # One connection to one address after another: what a learner said comes before what its successor says.
-        if index not in first and not isinstance(packet.message, Progress):
+        if index not in first:
             yield Move(f"{name} overtakes others and arrives", _at(World.deliver, index))
 
 
