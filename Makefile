@@ -9,7 +9,7 @@ PYTHON ?= $(firstword $(shell command -v python3.11 python3) python3.11)
 VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := proto services/actor services/learner services/replay-gate deploy/local
-SOURCES := $(PACKAGES) deploy/grafana deploy/images tests $(wildcard bench)
+SOURCES := $(PACKAGES) deploy/grafana deploy/images deploy/supply_chain tests $(wildcard bench)
 INSTALLED := $(VENV)/.installed
 
 GAME ?= breakout
@@ -68,7 +68,11 @@ lock: $(INSTALLED) ## Resolve requirements.lock anew from every pyproject.toml (
 		$(foreach name,proto actor learner gate local,--no-emit-package headrace-$(name)) \
 		--output-file requirements.lock
 
+.PHONY: sbom
+sbom: install ## Write build/sbom.cdx.json (CycloneDX) and build/licences.txt from the lock.
+	$(BIN)/python deploy/supply_chain/bill_of_materials.py requirements.lock build
+
 .PHONY: clean
 clean: ## Remove .venv and caches; runs/ stays.
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build
 	find $(PACKAGES) tests -name __pycache__ -prune -exec rm -rf {} +
