@@ -125,6 +125,11 @@ def test_it_cannot_publish_weights_or_progress_though_it_holds_the_learners_addr
     assert not hears_weights_of("actor", victim, folder)
 
 
+@pytest.mark.parametrize("victim", ["actor", "gate"])
+def test_the_gates_key_does_not_publish_weights_either(folder: Path, victim: keys.Role) -> None:
+    assert not hears_weights_of("gate", victim, folder)
+
+
 def test_a_connection_that_stands_outlasts_its_retired_key(folder: Path, gate: SecuredGate) -> None:
     with closing(WaitingActor(folder, gate.addresses["control"])) as actor:
         wait_until(actor.is_answered)
