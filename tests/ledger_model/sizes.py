@@ -36,5 +36,4 @@ LARGE = {
     "two actors, empty rounds, no fault": replace(TWO_ACTORS, rounds=((1,), ())),
     "two actors, batches of two, no fault": replace(TWO_ACTORS, capacity=3, batch_size=2, rounds=((1,), ())),
     "two actors in turns, one fault": replace(TWO_ACTORS, deterministic=True, faults=1),
-    "two actors, one fault": replace(TWO_ACTORS, faults=1),
 }
