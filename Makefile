@@ -9,7 +9,7 @@ PYTHON ?= $(firstword $(shell command -v python3.11 python3) python3.11)
 VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := proto services/actor services/learner services/replay-gate deploy/local
-SOURCES := $(PACKAGES) deploy/grafana deploy/images tests $(wildcard bench)
+SOURCES := $(PACKAGES) deploy/grafana deploy/images deploy/supply_chain tests $(wildcard bench)
 INSTALLED := $(VENV)/.installed
 
 GAME ?= breakout
@@ -41,6 +41,10 @@ train: install ## Train: GAME, ACTORS (empty: from the cores), ARGS for any othe
 test: lint ## Lint, check types and imports, run every test.
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
+.PHONY: prove
+prove: install ## Explore every state of gate, actors and learner in small worlds: minutes (docs/guarantees.md).
+	PYTHONPATH=tests $(BIN)/python -m ledger_model
+
 .PHONY: test-containers
 test-containers: install ## Build the images and run them with compose: needs a Docker engine, Compose 2.24 and Buildx.
 	$(BIN)/pytest tests/containers --timeout 1800
@@ -64,7 +68,11 @@ lock: $(INSTALLED) ## Resolve requirements.lock anew from every pyproject.toml (
 		$(foreach name,proto actor learner gate local,--no-emit-package headrace-$(name)) \
 		--output-file requirements.lock
 
+.PHONY: sbom
+sbom: install ## Write build/sbom.cdx.json (CycloneDX) and build/licences.txt from the lock.
+	$(BIN)/python deploy/supply_chain/bill_of_materials.py requirements.lock build
+
 .PHONY: clean
 clean: ## Remove .venv and caches; runs/ stays.
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build
 	find $(PACKAGES) tests -name __pycache__ -prune -exec rm -rf {} +
