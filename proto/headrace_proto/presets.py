@@ -16,9 +16,11 @@ DEFAULT_ALGORITHM: AlgorithmName = "pqn"
 # Of the algorithms with a target network: as published for DQN with Adam, and the paper's exploration.
 _WITH_TARGET_NETWORK: dict[str, Any] = {
     "rollout_length": None,
+    "batch_size": 64,
     "layer_norm": False,
     "loss": "huber",
     "optimizer": "adam",
+    "learning_rate": 2.5e-4,
     "optimizer_epsilon": 1e-5,
     "exploration": "paper",
     "epsilon_decay_steps": None,
@@ -31,6 +33,7 @@ ALGORITHM_DEFAULTS: dict[AlgorithmName, dict[str, Any]] = {
     "one-step-sarsa": _WITH_TARGET_NETWORK,
     "a3c": {
         "rollout_length": 16,
+        "batch_size": 64,
         "n_step": 16,
         "layer_norm": False,
         "optimizer": "adam",
@@ -44,13 +47,14 @@ ALGORITHM_DEFAULTS: dict[AlgorithmName, dict[str, Any]] = {
 PRESETS: dict[PresetName, dict[str, Any]] = {
     "default": {},
     # Gallici et al., arXiv 2407.04811, purejaxql's pqn_atari: 128 environments, rollouts of 32, learning rate 2.5e-4,
-    # epsilon to 0.001 over a tenth of 50,000,000 steps; for a learner on a GPU with many actors.
+    # minibatches of 128, epsilon to 0.001 over a tenth of 50,000,000 steps; for a learner on a GPU with many actors.
     "gpu": {
         "algorithm": "pqn",
         "network": "dqn-2015",
         "capacity": 2048,
         "rollout_length": 32,
         "batch_size": 512,
+        "minibatches": 4,
         "learning_rate": 2.5e-4,
         "final_epsilon": 0.001,
         "epsilon_decay_steps": 5_000_000,

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
 
 from headrace_proto.base_settings import Settings, resumed_settings
-from headrace_proto.conditions import CountsWith
+from headrace_proto.conditions import CountsWith, counts
 from headrace_proto.presets import AlgorithmName, PresetName, preset_values
 from headrace_proto.specification import ExplorationKind, NetworkName
 
@@ -69,7 +69,7 @@ class OptimizerSettings(Settings):
     """What becomes of a gradient, and when the weights are published."""
 
     optimizer: OptimizerName = Field("radam", description="RAdam, Adam, the paper's RMSProp, or the ancestor's.")
-    learning_rate: float = Field(2.5e-4, gt=0, description="Learning rate at step 0.")
+    learning_rate: float = Field(5e-4, gt=0, description="Learning rate at step 0.")
     learning_rate_decay_steps: int | None = Field(
         None, ge=1, description="Steps over which the learning rate falls to 0; default: all."
     )
@@ -78,7 +78,10 @@ class OptimizerSettings(Settings):
     )
     optimizer_epsilon: float = Field(1e-8, gt=0, description="Epsilon of the optimizer.")
     gradient_clip: float = Field(10.0, ge=0, description="Largest norm of the gradient; 0 for no limit.")
-    batch_size: int = Field(64, ge=1, description="Transitions of a batch: whole rollouts until there are so many.")
+    batch_size: int = Field(128, ge=1, description="Transitions of a batch: whole rollouts until there are so many.")
+    minibatches: Annotated[int, WITH_PQN] = Field(
+        2, ge=1, description="Random parts of a batch with an optimizer step on each, in pqn."
+    )
     publish_every: int = Field(256, ge=1, description="Steps between publications of weights.")
 
 
@@ -192,6 +195,11 @@ class RunSettings(
     def rollout_transitions(self) -> int:
         """Transitions of a whole rollout."""
         return self.rollout_length or self.n_step
+
+    @property
+    def updates_per_batch(self) -> int:
+        """Optimizer steps on a whole batch, where there is no replay."""
+        return self.minibatches if counts(self, "minibatches") else 1
 
     @property
     def decay_steps_of_learning_rate(self) -> int:

@@ -167,6 +167,49 @@ def test_pqn_bootstraps_from_the_newest_values_and_lets_no_gradient_through_them
     assert float(online.factor.grad) == pytest.approx(slope)
 
 
+def two_games() -> Batch:
+    return a_batch(a_run(), [a_rollout(a_run(), 5, seed=seed) for seed in (1, 2)])
+
+
+@pytest.mark.parametrize("minibatches", [1, 2, 3, 10, 99])
+def test_pqns_minibatches_share_out_the_batch(minibatches: int) -> None:
+    batch, online = two_games(), Table()
+    evaluations = pqn(minibatches=minibatches).evaluations(batch, online, online, torch.Generator())
+    trained = [np.arange(10) if each.minibatch is None else each.minibatch for each in evaluations]
+    assert sorted(np.concatenate(trained)) == list(range(10))
+    assert len(trained) == min(minibatches, 10)
+    assert max(map(len, trained)) - min(map(len, trained)) <= 1
+
+
+def test_pqns_minibatches_are_shuffled_by_the_runs_seed() -> None:
+    batch, online = two_games(), Table()
+
+    def order(seed: int) -> list[int]:
+        random = torch.Generator().manual_seed(seed)
+        evaluations = pqn(minibatches=2).evaluations(batch, online, online, random)
+        return [row for each in evaluations if each.minibatch is not None for row in each.minibatch.tolist()]
+
+    assert order(1) == order(1) != order(2)
+
+
+def test_pqns_minibatches_have_new_values_and_the_targets_of_before_the_first_step() -> None:
+    batch, online = two_games(), Table()
+    algorithm = pqn(minibatches=2)
+    with torch.no_grad():
+        targets = torch.from_numpy(algorithm.targets(batch, online(batch.states)))
+    for evaluation in algorithm.evaluations(batch, online, online, torch.Generator()):
+        rows = torch.as_tensor(evaluation.minibatch)
+        values = online(batch.states)[rows].gather(1, batch.actions[rows].unsqueeze(1)).squeeze(1)
+        expected = (values - targets[rows]).square().mean()
+        assert float(evaluation.loss.detach()) == pytest.approx(float(expected.detach()))
+        with torch.no_grad():
+            online.factor.add_(1)  # as an optimizer step would
+
+
+def pqn(**settings: Any) -> PQN:
+    return PQN(RunSettings(discount=0.5, trace_decay=0.5, **settings))
+
+
 def sarsa_targets(batch: Batch) -> list[float]:
     settings = RunSettings(algorithm="one-step-sarsa", discount=0.5)
     targets: list[float] = OneStepSarsa(settings).targets(batch, TARGET).tolist()

@@ -17,8 +17,7 @@ from made_up import GATE, LEARNER, a_run
 from headrace_actor import exploration, seeding
 from headrace_actor.rollout_builder import Outcome, RolloutBuilder
 from headrace_gate.rollout_queue import QueuedRollout, RolloutQueue
-from headrace_learner import checkpoint_policy, checkpoints, losses, optimizers, schedules, targets
-from headrace_learner.greeting import policy_lag_bound
+from headrace_learner import checkpoint_policy, checkpoints, losses, optimizers, policy_lag, schedules, targets
 from headrace_learner.training import Counters, Learner
 from headrace_local import ancestor_flags
 from headrace_local.restarts import Abort, Restart, RestartPolicy
@@ -73,8 +72,8 @@ def test_d01_the_formula_of_the_lag_bound_gives_far_less_than_the_ancestors_lag(
         straggler_updates=32,
     )
 
-    assert policy_lag_bound(settings("--preset", "ancestor"), greeting) == 5 + 32 + 13 - 3 < ANCESTOR_LAG_UPDATES / 10
-    assert policy_lag_bound(settings(), greeting) == 4 + 32 + 4 - 3
+    assert policy_lag.bound(settings("--preset", "ancestor"), greeting) == 5 + 32 + 13 - 3 < ANCESTOR_LAG_UPDATES / 10
+    assert policy_lag.bound(settings(), greeting) == 2 * (2 + 32 + 2 - 3) + 1
 
 
 def test_d02_behaviour_policy_and_target_network_are_apart() -> None:

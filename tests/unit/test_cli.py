@@ -84,13 +84,13 @@ class TestCommand:
 
 class TestCapacity:
     def test_the_least_allowed_is_a_batch_less_one_and_a_round_of_one_actor(self) -> None:
-        train.check_capacity(_settings("--capacity", "103", "--rollout-length", "5"))  # 64 - 1 + 8 * 5
-        with pytest.raises(UserError, match=r"--capacity 102: can deadlock.*allowed: at least 103"):
-            train.check_capacity(_settings("--capacity", "102", "--rollout-length", "5"))
+        train.check_capacity(_settings("--capacity", "167", "--rollout-length", "5"))  # 128 - 1 + 8 * 5
+        with pytest.raises(UserError, match=r"--capacity 166: can deadlock.*allowed: at least 167"):
+            train.check_capacity(_settings("--capacity", "166", "--rollout-length", "5"))
 
     def test_it_counts_the_rollout_length_where_that_is_not_n(self) -> None:
-        with pytest.raises(UserError, match="at least 223"):
-            train.check_capacity(_settings("--rollout-length", "20", "--capacity", "222"))
+        with pytest.raises(UserError, match="at least 287"):
+            train.check_capacity(_settings("--rollout-length", "20", "--capacity", "286"))
 
 
 class TestDefaults:

@@ -39,7 +39,7 @@ def with_descendants(settings: type[Settings]) -> list[type[Settings]]:
 
 class TestPrecedence:
     def test_defaults_hold_where_nothing_is_said(self) -> None:
-        assert train_settings().batch_size == 64
+        assert train_settings().batch_size == 128
         assert train_settings().capacity == 256
 
     def test_a_preset_wins_over_defaults(self) -> None:

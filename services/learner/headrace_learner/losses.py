@@ -32,7 +32,7 @@ def greedy_values(states: Tensor, online: Network, target: Network, *, double_q:
 
 
 def reduced_loss(
-    values: Tensor, targets: Tensor, loss: Loss, reduction: Reduction, rollouts: int, weights: Tensor | None = None
+    values: Tensor, targets: Tensor, loss: Loss, reduction: Reduction, rollouts: float, weights: Tensor | None = None
 ) -> Tensor:
     """Loss of N values against their targets, a scalar.
 
@@ -48,7 +48,7 @@ def reduced_loss(
     return reduced(losses, reduction, rollouts)
 
 
-def reduced(losses: Tensor, reduction: Reduction, rollouts: int) -> Tensor:
+def reduced(losses: Tensor, reduction: Reduction, rollouts: float) -> Tensor:
     """One number for N losses, a scalar.
 
     The mean over transitions, or the mean over rollouts of the sum over their transitions, which is how the paper

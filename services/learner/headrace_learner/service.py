@@ -5,11 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-import numpy as np
-
+from headrace_learner import policy_lag
 from headrace_learner.batches import Batch
 from headrace_learner.exchange import Exchange, Standing
-from headrace_learner.greeting import policy_lag_bound, updates_between_publications
 from headrace_learner.replay_training import ReplayTraining
 from headrace_learner.reporting import Reporter
 from headrace_learner.saving import Saver
@@ -117,7 +115,7 @@ class Service:
         self._standing = replace(
             self._standing, gate=greeting.gate, generation=greeting.generation, version=version, waiting_for="batch"
         )
-        bound = policy_lag_bound(self._settings, greeting)
+        bound = policy_lag.bound(self._settings, greeting)
         self._metrics.policy_lag_bound.set(bound)
         if self._replay is not None:
             self._replay.be_greeted(bound)
@@ -150,19 +148,20 @@ class Service:
             self._save()
 
     def _is_publication_due(self, before: int, after: int) -> bool:
-        # Updates of batches cut short by rejections bring fewer steps: they are counted too, for the bound of the lag.
-        updates = self._standing.version - self._standing.published_version
-        is_late = updates >= updates_between_publications(self._settings)
+        # Batches cut short by rejections bring fewer steps: they are counted too, for the bound of the lag.
+        versions = self._standing.version - self._standing.published_version
+        is_late = versions >= policy_lag.versions_between_publications(self._settings)
         return is_late or passes_multiple(before, after, self._settings.publish_every)
 
     def _update(self, batch: Batch) -> None:
-        """Train a batch, which makes a version: without a replay that is one update, with one it may be any number."""
+        """Train a batch, which makes a version: one update for each minibatch, or with a replay any number."""
         version = self._standing.version
         try:
-            updates = [self._learner.train(batch)] if self._replay is None else self._replay.train(batch, version)
+            updates = self._learner.train(batch) if self._replay is None else self._replay.train(batch, version)
         except NonFiniteError as error:
             raise self._with_advice(error) from error
-        lags = np.maximum(0, version - batch.versions)
+        minibatches = [update.minibatch for update in updates if update.minibatch is not None]
+        lags = policy_lag.of_batch(batch.versions, version, self._settings.updates_per_batch, minibatches)
         self._standing = replace(
             self._standing,
             version=version + 1,

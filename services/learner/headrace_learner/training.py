@@ -1,4 +1,4 @@
-"""The learner itself: networks, optimizer and counters, and one update a batch. No sockets and no files."""
+"""The learner itself: networks, optimizer and counters, and the updates of a batch. No sockets and no files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from headrace_learner import algorithms, optimizers, schedules
@@ -41,7 +43,10 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What one update showed; the norm of the gradient is the one before clipping, `logged` the algorithm's own."""
+    """What one update showed; the norm of the gradient is the one before clipping, `logged` the algorithm's own.
+
+    minibatch: int64 [M], the transitions of the batch that it trained; None for all of them, or for a replay's sample
+    """
 
     loss: float
     q_value_mean: float
@@ -49,6 +54,7 @@ class Update:
     learning_rate: float
     seconds: float
     logged: Mapping[str, float] = field(default_factory=dict)
+    minibatch: NDArray[np.int64] | None = None
 
 
 class Learner:
@@ -58,18 +64,22 @@ class Learner:
         torch.manual_seed(settings.seed)
         self.settings = settings
         self.device = device
+        self.random = torch.Generator().manual_seed(settings.seed)
         self.online = networks.build_for(run).to(device)
         self.algorithm = algorithms.make(settings)
         self.target = self._make_target(run) if self.algorithm.has_target_network else self.online
         self.optimizer = optimizers.make(settings, self.online.parameters())
         self.counters = Counters()
 
-    def train(self, batch: Batch) -> Update:
-        """One optimizer step on a batch, which then is trained; raises NonFiniteError as `step` does."""
+    def train(self, batch: Batch) -> list[Update]:
+        """One optimizer step on each minibatch of a batch, which then is trained; raises NonFiniteError as `step`."""
+        updates: list[Update] = []
         started = time.perf_counter()
-        update = self.step(self.algorithm.evaluate(batch.to(self.device), self.online, self.target), started)
+        for evaluation in self.algorithm.evaluations(batch.to(self.device), self.online, self.target, self.random):
+            updates.append(self.step(evaluation, started))
+            started = time.perf_counter()
         self.count(batch)
-        return update
+        return updates
 
     def step(self, evaluation: Evaluation, started: float) -> Update:
         """One optimizer step; raises NonFiniteError, and changes nothing, if loss or gradient is not finite.
@@ -87,7 +97,7 @@ class Learner:
         self.counters.updates += 1
         q_value_mean = float(evaluation.q_values.mean())
         seconds = time.perf_counter() - started
-        return Update(loss, q_value_mean, gradient_norm, rate, seconds, evaluation.logged)
+        return Update(loss, q_value_mean, gradient_norm, rate, seconds, evaluation.logged, evaluation.minibatch)
 
     def _make_target(self, run: RunSpecification) -> nn.Module:
         target = networks.build_for(run).to(self.device).requires_grad_(requires_grad=False)
@@ -132,7 +142,7 @@ class Learner:
             **{f"online/{name}": value for name, value in self.online.state_dict().items()},
             **{f"target/{name}": value for name, value in target.items()},
             **{f"optimizer/{name}": value for name, value in optimizers.tensors(self.optimizer).items()},
-            "random/torch": torch.get_rng_state(),
+            "random/torch": self.random.get_state(),
         }
 
     def load_tensors(self, saved: dict[str, Tensor]) -> None:
@@ -143,7 +153,7 @@ class Learner:
             has_saved = any(name.startswith("target/") for name in saved)
             load_network(self.target, saved, "target" if has_saved else "online")
         optimizers.load_tensors(self.optimizer, _within(saved, "optimizer"))
-        torch.set_rng_state(saved["random/torch"])
+        self.random.set_state(saved["random/torch"])
 
 
 def load_network(network: nn.Module, saved: dict[str, Tensor], prefix: str) -> None:

@@ -33,7 +33,7 @@ RATES = Row(
         ),
         TimeSeries(
             title="Updates/s of the learner",
-            shows="Optimizer steps, each on about batch_size transitions.",
+            shows="Optimizer steps, each on a batch, or in pqn on one of its minibatches.",
             bad="0 for minutes, or a fall without a change of actors or settings.",
             remedy="Look at the learner's time: if it waits, add actors; if it updates, it is the limit.",
             queries=(Query('run:headrace_learner_updates:rate1m{run=~"$run"}', "updates {{run}}"),),

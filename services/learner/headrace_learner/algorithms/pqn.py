@@ -3,7 +3,9 @@
     G_t <- r_t + gamma ((1 - c_{t+1}) max_a Q(s_{t+1}, a) + c_{t+1} G_{t+1}),  G_{T-1} <- r + gamma max_a Q(s_T, a)
     loss (G_t - Q(s_t, a_t; theta))^2
 
-No replay, no target network: layer normalisation keeps it stable. The values are those of the newest weights, in place
+No replay, no target network: layer normalisation keeps it stable. As published, a batch is trained in minibatches: its
+transitions shuffled and cut into equal parts, an optimizer step on each, G being that of before the first. The values
+that G bootstraps are those of the newest weights, in place
 of the ones that the actor stored, so that only the choice of actions is late. c is lambda, cut as `--traces` says:
 
     peng        lambda: Peng's Q(lambda), as published
@@ -14,12 +16,14 @@ of the ones that the actor stored, so that only the choice of actions is late. c
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from headrace_learner.algorithms.interface import Evaluation
+from headrace_learner.algorithms.interface import Algorithm, Evaluation
 from headrace_learner.batches import Batch
 from headrace_learner.losses import reduced_loss, taken
 from headrace_learner.targets import lambda_returns
@@ -30,7 +34,7 @@ TINY = 1e-12
 """Stands for a behaviour probability of 0, which an actor that never explores gives what it would not do now."""
 
 
-class PQN:
+class PQN(Algorithm):
     """Q(lambda) over rollouts, without a target network."""
 
     head: HeadName = "values"
@@ -40,13 +44,27 @@ class PQN:
         self.n_step = settings.rollout_transitions
         self._settings = settings
 
+    def evaluations(
+        self, batch: Batch, online: nn.Module, target: nn.Module, random: torch.Generator
+    ) -> Iterator[Evaluation]:
+        """One of each minibatch, or of the whole batch, against the lambda returns that came before the first step."""
+        minibatches = min(self._settings.minibatches, len(batch))
+        if minibatches == 1:
+            yield self.evaluate(batch, online, target)
+            return
+        with torch.no_grad():
+            targets = self._targets(batch, online(batch.states))
+        for minibatch in torch.randperm(len(batch), generator=random).tensor_split(minibatches):
+            rows = minibatch.to(targets.device)
+            q_values = taken(online(batch.states[rows]), batch.actions[rows])
+            loss = self._loss(q_values, targets[rows], len(batch.lengths) / minibatches)
+            yield Evaluation(loss, q_values.detach(), minibatch=minibatch.numpy())
+
     def evaluate(self, batch: Batch, online: nn.Module, target: nn.Module) -> Evaluation:
-        """Loss of the values against the lambda returns that the same values bootstrap."""
-        settings = self._settings
+        """Loss of the values against the lambda returns that the same values bootstrap: one pass does for both."""
         values = online(batch.states)
-        targets = torch.from_numpy(self.targets(batch, values.detach())).to(values.device)
         q_values = taken(values[: len(batch)], batch.actions)
-        loss = reduced_loss(q_values, targets, settings.loss, settings.loss_reduction, len(batch.lengths))
+        loss = self._loss(q_values, self._targets(batch, values.detach()), len(batch.lengths))
         return Evaluation(loss, q_values.detach())
 
     def targets(self, batch: Batch, values: Tensor) -> NDArray[np.float32]:
@@ -57,6 +75,12 @@ class PQN:
         return lambda_returns(
             batch.rewards, following, traces, batch.lengths, batch.terminated, self._settings.discount
         )
+
+    def _targets(self, batch: Batch, values: Tensor) -> Tensor:
+        return torch.from_numpy(self.targets(batch, values)).to(values.device)
+
+    def _loss(self, q_values: Tensor, targets: Tensor, rollouts: float) -> Tensor:
+        return reduced_loss(q_values, targets, self._settings.loss, self._settings.loss_reduction, rollouts)
 
     def _kept(self, batch: Batch, greedy: NDArray[np.int64], actions: int) -> NDArray[np.float64]:
         """Which share of each trace is kept: min(1, pi(a|s) / mu(a|s)). float64 [N]."""
