@@ -35,6 +35,16 @@ def test_batches_are_the_shortest_runs_from_the_head_that_reach_the_batch_size(
     assert queue.transitions < batch_size
 
 
+def test_all_of_it_can_be_taken_and_nothing_of_an_empty_queue() -> None:
+    queue = RolloutQueue(capacity=10)
+    queue.append(rollout(2))
+    queue.append(rollout(3))
+
+    assert [item.count for item in queue.take_all() or []] == [2, 3]
+    assert queue.transitions == 0
+    assert queue.take_all() is None
+
+
 def test_a_rollout_past_the_capacity_is_refused_and_changes_nothing() -> None:
     queue = RolloutQueue(capacity=10)
     queue.append(rollout(6))

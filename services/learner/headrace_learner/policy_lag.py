@@ -16,16 +16,16 @@ from headrace_proto.run_settings import RunSettings
 
 
 def bound(settings: RunSettings, greeting: BatchHeader) -> int:
-    """Largest policy lag that a run can have at the gate which greets it: m (P + K + B - 3) + m - 1.
+    """Largest policy lag that a run can have at the gate which greets it: m (P + K + B - 1) - 1.
 
     When a credit is granted the newest published weights, which the actor must have, are at most P - 1 versions old.
-    Its rollout arrives at most K - 1 versions later, or not at all. Then it is in at most the B-th of the batches that
-    the capacity holds, and there in at most the m-th minibatch. P = versions between publications, K = straggler
-    updates, B = capacity / batch size, rounded up.
+    Its rollout arrives at most K - 1 versions later, or not at all. Then at most B batches are ahead of its own, one of
+    which may be short, and in that it is in at most the m-th minibatch. P = versions between publications, K =
+    straggler updates, B = capacity / batch size, rounded up.
     """
     batches = math.ceil(greeting.capacity / settings.batch_size)
-    versions = versions_between_publications(settings) + greeting.straggler_updates + batches - 3
-    return settings.updates_per_batch * (versions + 1) - 1
+    versions = versions_between_publications(settings) + greeting.straggler_updates + batches - 1
+    return settings.updates_per_batch * versions - 1
 
 
 def versions_between_publications(settings: RunSettings) -> int:

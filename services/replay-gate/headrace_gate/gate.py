@@ -248,6 +248,8 @@ class Gate:
     def _make_batches(self, now: float) -> None:
         while self.run is not None and self.learner.takes_batches:
             taken = self.queue.take_batch(self.run.batch_size)
+            if taken is None and self._is_full:
+                taken = self.queue.take_all()
             if taken is None:
                 break
             batch = self.learner.next_batch(taken)
@@ -258,6 +260,17 @@ class Gate:
             for batch in self.learner.unsent:
                 batch.sent, batch.sent_at = True, now
                 self.outbox.to_learner.append((self._batch_header(batch), batch))
+
+    @property
+    def _is_full(self) -> bool:
+        """Whether what is queued grows no further until the learner has trained something.
+
+        Then it is a batch, though a short one. Else the actors would wait for the learner to finish, and it for them.
+        """
+        first = self.roster.first_in_line()
+        if first is None or self.ledger.outstanding or not turns.may_grant(self.learner, self.ledger):
+            return False
+        return first[1].asked_count > self.ledger.room
 
     def _grant(self) -> None:
         while turns.may_grant(self.learner, self.ledger):

@@ -57,3 +57,10 @@ class RolloutQueue:
             batch.append(rollout)
         self.transitions -= taken
         return batch
+
+    def take_all(self) -> list[QueuedRollout] | None:
+        """All rollouts; None if there are none."""
+        batch = list(self._rollouts)
+        self._rollouts.clear()
+        self.transitions = 0
+        return batch or None
