@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from made_up import a_batch, a_batch_header, a_header, a_rollout, a_run, frames_of
 
 from headrace_learner import batches
+from headrace_proto.specification import RunSpecification
 
 PIXELS = a_run(frame_shape=[36, 40], frame_dtype="|u1", frame_stack=3, network="dqn-2013")
 
@@ -30,6 +32,15 @@ def test_the_last_states_follow_all_states_acted_in() -> None:
     assert batch.acted_states.shape[0] == 6
     np.testing.assert_array_equal(batch.states[6].numpy(), first.frames[4:7])
     np.testing.assert_array_equal(batch.states[7].numpy(), second.frames[2:5])
+
+
+@pytest.mark.parametrize("run", [PIXELS, a_run()])
+def test_some_states_are_those_of_their_rows_in_the_same_order_of_memory(run: RunSpecification) -> None:
+    batch = a_batch(run, [a_rollout(run, 4), a_rollout(run, 3)])
+    rows = torch.tensor([5, 0, 8])
+    found = batch.states_of(rows)
+    assert torch.equal(found, batch.states[[5, 0, 8]])
+    assert found.movedim(1, -1).is_contiguous()
 
 
 def test_row_after_finds_the_state_ahead_within_its_rollout() -> None:

@@ -68,6 +68,13 @@ class Batch:
         """The states in which the actions were chosen, [N, S, *frame_shape]; a view."""
         return self.states[: len(self)]
 
+    def states_of(self, rows: torch.Tensor) -> torch.Tensor:
+        """Some of the states, [M, S, *frame_shape]; rows are int64 [M].
+
+        Selected in the order of their memory, where each is one piece: many times as fast as `states[rows]`.
+        """
+        return self.states.movedim(1, -1).index_select(0, rows).movedim(-1, 1)
+
     @property
     def sequences(self) -> Sequences:
         """Where each row of `states` stands: its rollout, and its place in it."""

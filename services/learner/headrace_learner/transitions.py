@@ -55,6 +55,6 @@ def of_batch(batch: Batch, parts: NStepTargets) -> Transitions:
         actions=batch.actions,
         returns=torch.from_numpy(parts.returns).to(device),
         discounts=torch.from_numpy(parts.discounts).to(device),
-        states_ahead=batch.states[torch.from_numpy(rows).to(device)],
+        states_ahead=batch.states_of(torch.from_numpy(rows).to(device)),
         ahead=torch.from_numpy(ahead).to(device),
     )

@@ -56,7 +56,7 @@ class PQN(Algorithm):
             targets = self._targets(batch, online(batch.states))
         for minibatch in torch.randperm(len(batch), generator=random).tensor_split(minibatches):
             rows = minibatch.to(targets.device)
-            q_values = taken(online(batch.states[rows]), batch.actions[rows])
+            q_values = taken(online(batch.states_of(rows)), batch.actions[rows])
             loss = self._loss(q_values, targets[rows], len(batch.lengths) / minibatches)
             yield Evaluation(loss, q_values.detach(), minibatch=minibatch.numpy())
 
