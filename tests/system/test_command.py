@@ -120,7 +120,7 @@ def test_every_service_answers_metrics_health_and_readiness_and_nothing_else(tmp
                 assert fetch(target, "/anything")[0] == 404
                 samples = [line for line in fetch(target, "/metrics")[1].splitlines() if not line.startswith("#")]
                 assert [line for line in samples if 'run="run"' not in line] == []
-        assert run.value("learner", "learner_policy_lag_bound_updates") == 37
+        assert run.value("learner", "learner_policy_lag_bound_updates") == 69
         assert run.total("actor", "actor_inference_seconds_count") > 0
         run.interrupt()
         assert run.wait() == 0
@@ -176,7 +176,7 @@ METRICS = {
     [
         (["--game", "brekout"], {}, "--game brekout: no such game; did you mean Breakout?"),
         (["--n-step", "0"], {}, "--n-step 0: must be greater than or equal to 1"),
-        (["--capacity", "80"], {}, "--capacity 80: can deadlock; allowed: at least 127"),
+        (["--capacity", "80"], {}, "--capacity 80: can deadlock; allowed: at least 191"),
         ([], {"HEADRACE_NSTEP": "3"}, "HEADRACE_NSTEP=3: no such setting; did you mean HEADRACE_N_STEP?"),
         (["--nstep", "3"], {}, "--nstep: no such setting; did you mean --n-step?"),
         (["--resume", "nowhere"], {}, "--resume nowhere"),

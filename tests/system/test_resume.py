@@ -27,7 +27,7 @@ LONGEST_BATCH = 64 + 8 - 1
 COMPARED = (
     *("--game", "CartPole-v1", "--actors", "1", "--exploration", "round-robin", "--save-every", "1000", "--keep", "50"),
     *("--epsilon-decay-steps", str(EPSILON_DECAY), "--learning-rate-decay-steps", str(LEARNING_RATE_DECAY)),
-    *("--learning-rate", str(LEARNING_RATE)),
+    *("--learning-rate", str(LEARNING_RATE), "--batch-size", "64", "--minibatches", "1"),
 )
 
 

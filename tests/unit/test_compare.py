@@ -165,7 +165,7 @@ class TestGroups:
             read_run(tmp_path / "b", "--capacity", "512"),
             read_run(tmp_path / "c", "--batch-size", "32"),
         ]
-        assert self.labels(*runs, by=["batch-size"]) == {"batch_size=64": [1, 1], "batch_size=32": [1]}
+        assert self.labels(*runs, by=["batch-size"]) == {"batch_size=128": [1, 1], "batch_size=32": [1]}
 
     def test_games_are_never_one_curve(self, tmp_path: Path) -> None:
         runs = [read_run(tmp_path / game, "--game", game) for game in ("pong", "breakout")]

@@ -116,8 +116,7 @@ class Gate:
         if count == 0 and not header.final:
             raise WireError("malformed", "a rollout without transitions closes a credit, or is none")
         credit = self.ledger.check(header.session, header.credit, header.part, count)
-        reason = self._flaw(header, payload, credit)
-        if reason is not None:
+        if (reason := self._flaw(header, payload, credit)) is not None:
             self.ledger.reject(header.session, header.credit, header.part, count, reason, final=header.final)
             return
         self.ledger.accept(header.session, header.credit, header.part, count, final=header.final)
@@ -248,7 +247,7 @@ class Gate:
     def _make_batches(self, now: float) -> None:
         while self.run is not None and self.learner.takes_batches:
             taken = self.queue.take_batch(self.run.batch_size)
-            if taken is None and self._is_full:
+            if taken is None and turns.is_learners(self.learner, self.ledger, self.roster):
                 taken = self.queue.take_all()
             if taken is None:
                 break
@@ -260,17 +259,6 @@ class Gate:
             for batch in self.learner.unsent:
                 batch.sent, batch.sent_at = True, now
                 self.outbox.to_learner.append((self._batch_header(batch), batch))
-
-    @property
-    def _is_full(self) -> bool:
-        """Whether what is queued grows no further until the learner has trained something.
-
-        Then it is a batch, though a short one. Else the actors would wait for the learner to finish, and it for them.
-        """
-        first = self.roster.first_in_line()
-        if first is None or self.ledger.outstanding or not turns.may_grant(self.learner, self.ledger):
-            return False
-        return first[1].asked_count > self.ledger.room
 
     def _grant(self) -> None:
         while turns.may_grant(self.learner, self.ledger):
