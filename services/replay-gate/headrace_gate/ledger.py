@@ -60,6 +60,7 @@ class CreditLedger:
         self.trained_total = 0
         self.rejected: Counter[str] = Counter()
         self.lost: Counter[str] = Counter()
+        self._lost_before_epoch = 0
         self._credits: dict[Session, dict[int, Credit]] = {}
 
     @property
@@ -174,6 +175,18 @@ class CreditLedger:
         numbers = list(self.credits(session))
         return sum(self._close(session, number, self.lost, cause) for number in numbers)
 
+    def begin_epoch(self, cause: str) -> None:
+        """Count all that is promised or queued as lost, and from here on as of another epoch."""
+        for session in self.sessions:
+            self.close_session(session, cause)
+        self.lose_queued(cause)
+        self._lost_before_epoch = self.lost.total()
+
+    @property
+    def lost_in_epoch(self) -> int:
+        """What was lost since the epoch began."""
+        return self.lost.total() - self._lost_before_epoch
+
     def state(self) -> dict[str, Any]:
         """Plain values that `restore` takes, for the journal."""
         return {
@@ -185,6 +198,7 @@ class CreditLedger:
             "trained_total": self.trained_total,
             "rejected": dict(self.rejected),
             "lost": dict(self.lost),
+            "lost_before_epoch": self._lost_before_epoch,
             "credits": [
                 [
                     session,
@@ -208,6 +222,7 @@ class CreditLedger:
             setattr(ledger, name, state[name])
         ledger.rejected.update(state["rejected"])
         ledger.lost.update(state["lost"])
+        ledger._lost_before_epoch = state.get("lost_before_epoch", 0)
         for session, number, count, granted_at, weights, arrived, parts, final_part in state["credits"]:
             credit = Credit(count, granted_at, tuple(weights), arrived, set(parts), final_part)
             ledger._credits.setdefault(session, {})[number] = credit

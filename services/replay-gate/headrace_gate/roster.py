@@ -31,6 +31,7 @@ class Roster:
 
     def __init__(self, lease_seconds: float) -> None:
         self.lease_seconds = lease_seconds
+        self.first_life = 0
         self.seats: dict[Session, Seat] = {}
         self._line: dict[Session, None] = {}
         self._lives: Counter[int] = Counter()
@@ -40,8 +41,13 @@ class Roster:
         if session not in self.seats:
             taken = {seat.actor for seat in self.seats.values()}
             actor = next(index for index in range(len(taken) + 1) if index not in taken)
-            self.seats[session] = Seat(actor, self._lives[actor], now)
+            self.seats[session] = Seat(actor, self.first_life + self._lives[actor], now)
         return self.hear(session, now)
+
+    def begin_epoch(self, first_life: int) -> None:
+        """Count the lives of every actor from `first_life`."""
+        self.first_life = first_life
+        self._lives.clear()
 
     def hear(self, session: Session, now: float) -> Seat:
         """Renew a lease; raises KeyError for a session that is not seated."""
@@ -103,7 +109,8 @@ class Roster:
     def state(self) -> dict[str, Any]:
         """Plain values that `restore` takes, for the journal."""
         seats = [[session, seat.actor, seat.life, seat.last_granted] for session, seat in self.seats.items()]
-        return {"seats": seats, "lives": [[actor, lives] for actor, lives in self._lives.items()]}
+        lives = [[actor, lives] for actor, lives in self._lives.items()]
+        return {"seats": seats, "lives": lives, "first_life": self.first_life}
 
     @classmethod
     def restore(cls, lease_seconds: float, state: dict[str, Any], now: float) -> Roster:
@@ -112,4 +119,5 @@ class Roster:
         for session, actor, life, last_granted in state["seats"]:
             roster.seats[session] = Seat(actor, life, now, last_granted)
         roster._lives.update(dict(map(tuple, state["lives"])))
+        roster.first_life = state.get("first_life", 0)
         return roster
