@@ -74,7 +74,7 @@ class Wire:
         for descriptor in (*self._names, commands):
             poll.register(descriptor, select.EPOLLIN)
         while True:
-            for descriptor, _ in poll.poll(self._seconds_to_wait()):
+            for descriptor, _ in poll.poll(self.seconds_to_wait()):
                 if descriptor != commands:
                     self._receive(descriptor)
                 elif not (lines := os.read(commands, _LARGEST_PACKET_BYTES)):
@@ -82,9 +82,10 @@ class Wire:
                 else:  # a line is written whole, since it is shorter than a pipe takes at once
                     for line in lines.splitlines():
                         self.set(Link(**json.loads(line)))
-            self._send_due(time.monotonic())
+            self.send_due(time.monotonic())
 
-    def _seconds_to_wait(self) -> float:
+    def seconds_to_wait(self) -> float:
+        """Until the next packet is due; a second if there is none."""
         return max(0.0, self._delayed[0][0] - time.monotonic()) if self._delayed else 1.0
 
     def _receive(self, descriptor: int) -> None:
@@ -93,9 +94,10 @@ class Wire:
                 packet = os.read(descriptor, _LARGEST_PACKET_BYTES)
             except BlockingIOError:
                 return
-            self._forward(self._names[descriptor], packet)
+            self.forward(self._names[descriptor], packet)
 
-    def _forward(self, source: str, packet: bytes) -> None:
+    def forward(self, source: str, packet: bytes) -> None:
+        """Let a packet of a host befall what its link does."""
         destination = self._hosts.get(packet[16:20]) if packet[0] >> 4 == 4 else None
         if destination is None:
             return  # IPv6 looks for routers on every new device
@@ -110,7 +112,8 @@ class Wire:
                 due = time.monotonic() + link.delay + link.jitter * self._random.random()
                 heapq.heappush(self._delayed, (due, self._count, self._devices[destination], packet))
 
-    def _send_due(self, now: float) -> None:
+    def send_due(self, now: float) -> None:
+        """Deliver what was delayed until now."""
         while self._delayed and self._delayed[0][0] <= now:
             _, _, descriptor, packet = heapq.heappop(self._delayed)
             _write(descriptor, packet)
