@@ -27,7 +27,7 @@ LOOK_SECONDS = 0.1
 async def end_in_order(services: Services, judge: Judge, lease_seconds: float, show: Callable[[str], None]) -> None:
     """Raises PromiseBrokenError if what is left over is not as it should be."""
     await _calm(services, judge, lease_seconds)
-    show("calm: every actor is seated, training goes on, nothing is lost")
+    show("calm: every actor plays, training goes on, nothing is lost")
     await asyncio.gather(*(end(actor, signal.SIGTERM) for actor in services.actors))
     first = await _settled(services)
     await _play_alone(services.actors[0], judge)
@@ -45,7 +45,12 @@ async def _calm(services: Services, judge: Judge, lease_seconds: float) -> None:
     await asyncio.sleep(CALM_LEASES * lease_seconds)
     gate = services.gate
     await _until(lambda metrics: metrics["gate_actors"] == len(services.actors), gate, "not every actor is seated")
-    before = judge.books
+    before, played = judge.books, judge.made_by_actor
+    await _until(
+        lambda metrics: all(judge.made_by_actor[name] > count for name, count in played.items()),
+        gate,
+        "not every actor plays",
+    )
     await _until(
         lambda metrics: metrics["gate_trained_transitions_total"] >= before["trained"] + CALM_TRANSITIONS,
         gate,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 
 Metrics = Mapping[str, float]
@@ -43,6 +44,14 @@ class Judge:
     def made(self) -> float:
         """Transitions that actors are known to have generated, dead ones included."""
         return sum(self._made.values())
+
+    @property
+    def made_by_actor(self) -> dict[str, float]:
+        """The same of each actor."""
+        made: defaultdict[str, float] = defaultdict(float)
+        for (name, _), count in self._made.items():
+            made[name] += count
+        return dict(made)
 
     def hear_actor(self, name: str, number: int, metrics: Metrics) -> None:
         """A sample of the `number`-th process of an actor."""

@@ -114,7 +114,7 @@ class TestJudge:
         judge = Judge()
         judge.hear_gate(a_gate(), made_before=0.0)
         with pytest.raises(PromiseBrokenError, match="trained went back"):
-            judge.hear_gate(a_gate(promised=999.0, trained=699.0), made_before=0.0)
+            judge.hear_gate(a_gate(returned=101.0, trained=699.0), made_before=0.0)
 
     def test_more_made_than_promised_breaks_the_promise_dead_actors_counted_too(self) -> None:
         judge = Judge()
