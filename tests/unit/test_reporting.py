@@ -103,7 +103,7 @@ def test_curves_begin_once_there_is_room_for_them(tmp_path: Path, monkeypatch: p
     earlier = Reported(tmp_path)
     earlier.train(0, 1)
     earlier.reporter.close()
-    with no_more_written():
+    with no_more_written(), structlog.testing.capture_logs():
         run = Reported(tmp_path)
         run.train(0, 1)
         run.reporter.tick()
