@@ -45,6 +45,10 @@ test: lint ## Lint, check types and imports, run every test.
 prove: install ## Explore every state of gate, actors and learner in small worlds: minutes (docs/guarantees.md).
 	PYTHONPATH=tests $(BIN)/python -m ledger_model
 
+.PHONY: chaos
+chaos: install ## Faults on the real services, as root: ARGS="--minutes 20 --seed 1" (docs/guarantees.md).
+	PYTHONPATH=tests $(BIN)/python -m chaos $(ARGS)
+
 .PHONY: test-containers
 test-containers: install ## Build the images and run them with compose: needs a Docker engine, Compose 2.24 and Buildx.
 	$(BIN)/pytest tests/containers --timeout 1800

@@ -277,6 +277,35 @@ def test_an_actor_waits_for_weights_as_new_as_its_credit_says(peers: Peers, acto
     assert actor.metric("weights_version") == 6
 
 
+def test_credit_whose_weights_do_not_come_within_a_lease_is_given_back_and_asked_for_once_they_are_there(
+    tmp_path: Path,
+) -> None:
+    peers = Peers(tmp_path, lease_seconds=1.0)
+    actor = Actor(peers.gate_address)
+    start_playing(peers)
+    peers.wait_for_end_of(1)
+    peers.wait_for_ask(2)
+    peers.grant(2, version=2)
+    ((header, rollout),) = peers.wait_for_end_of(2)
+    assert (header.count, header.final, rollout) == (0, True, None)
+    assert (header.generation, header.weights_version) == (1, 2)
+
+    # Without weights it stays, asks for nothing and says what it waits for.
+    heard = len(peers.heartbeats)
+    peers.wait_until(lambda: len(peers.heartbeats) >= heard + 8)
+    assert (peers.heartbeats[-1].finished, peers.heartbeats[-1].waiting_for) == (2, "weights")
+    assert not [ask for ask in peers.asked[peers.session] if ask.credit > 2]
+    peers.publish(2)
+    peers.wait_for_ask(3)
+    peers.grant(3, version=2)
+    assert sum(header.count for header, _ in peers.wait_for_end_of(3)) > 0
+    assert len(peers.joined) == 1
+    actor.stop.is_set = True
+    actor.thread.join(30)
+    peers.close()
+    assert actor.failure is None
+
+
 def test_the_newest_weights_win_in_whatever_order_they_come(peers: Peers, actor: Actor) -> None:
     peers.wait_until(lambda: peers.joined)
     peers.wait_for_ask(1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import resource
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -78,13 +77,10 @@ def test_what_an_algorithm_shows_of_itself_reaches_prometheus_and_tensorboard(tm
     assert shown == logged
 
 
-# TensorBoard's writing thread dies of it and says so.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_curves_that_cannot_be_written_are_logged_at_times_and_training_goes_on(
+def test_curves_that_cannot_be_written_are_logged_at_times_and_go_on_when_there_is_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("headrace_learner.reporting.ROW_SECONDS", 0)
-    others = set(threading.enumerate())
     run = Reported(tmp_path)
     with no_more_written(), structlog.testing.capture_logs() as lines:
         for _ in range(30):
@@ -93,10 +89,28 @@ def test_curves_that_cannot_be_written_are_logged_at_times_and_training_goes_on(
     assert [line["log_level"] for line in lines if line["event"] == "curves_failed"] == ["error"]
     assert run.value("updates_total") == 30
     run.train(0, 1)
+    run.reporter.tick()
+    run.train(0, 1, update=replace(UPDATE, loss=0.25))
     run.reporter.close()
-    for thread in set(threading.enumerate()) - others:
-        thread.join(60)  # or it would die in the middle of another test
     assert (tmp_path / METRICS_FILE).read_text().splitlines()[-1].split(",")[1] == "800"
+    losses = [event.value for event in EventAccumulator(str(tmp_path)).Reload().Scalars("losses/td_loss")]
+    assert losses[-1] == 0.25
+    assert set(losses) == {0.5, 0.25}
+
+
+def test_curves_begin_once_there_is_room_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace_learner.reporting.ROW_SECONDS", 0)
+    earlier = Reported(tmp_path)
+    earlier.train(0, 1)
+    earlier.reporter.close()
+    with no_more_written(), structlog.testing.capture_logs():
+        run = Reported(tmp_path)
+        run.train(0, 1)
+        run.reporter.tick()
+    run.train(0, 1)
+    run.reporter.tick()
+    run.reporter.close()
+    assert len((tmp_path / METRICS_FILE).read_text().splitlines()) == 3, "a header, and a row of each"
 
 
 @contextmanager

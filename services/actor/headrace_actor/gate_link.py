@@ -90,9 +90,14 @@ class GateLink:
         """TRANSITIONS and their counts for all played against a credit; the last one gives back what is left over."""
         for part, rollout in enumerate(rollouts):
             final = part == len(rollouts) - 1
-            yield [self._header(credit, part, len(rollout), weights, final).encode(), rollout.encode()], len(rollout)
+            header = self._header(credit, part, len(rollout), weights.age_key, final)
+            yield [header.encode(), rollout.encode()], len(rollout)
         if not rollouts:
-            yield [self._header(credit, 0, 0, weights, final=True).encode(), b""], 0
+            yield self.nothing(credit, weights.age_key), 0
+
+    def nothing(self, credit: int, weights: tuple[int, int]) -> list[bytes]:
+        """TRANSITIONS that gives a whole credit back, which `weights`, generation and version, were wanted for."""
+        return [self._header(credit, 0, 0, weights, final=True).encode(), b""]
 
     def try_push(self, frames: list[bytes], count: int) -> bool | None:
         """Send one message of `count` transitions: True once on its way, None after a moment without room."""
@@ -149,7 +154,8 @@ class GateLink:
         except zmq.Again:
             return None
 
-    def _header(self, credit: int, part: int, count: int, weights: Weights, final: bool) -> RolloutHeader:
+    def _header(self, credit: int, part: int, count: int, weights: tuple[int, int], final: bool) -> RolloutHeader:
+        generation, version = weights
         return RolloutHeader(
             session=self.identity,
             actor=self._actor,
@@ -157,8 +163,8 @@ class GateLink:
             part=part,
             final=final,
             count=count,
-            generation=weights.generation,
-            weights_version=weights.version,
+            generation=generation,
+            weights_version=version,
         )
 
     def _ignore(self, error: WireError) -> None:

@@ -6,6 +6,7 @@ numbers that go with it, may by then be another actor's.
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import closing
 from functools import partial
@@ -16,7 +17,7 @@ from headrace_actor.progress_log import ProgressLog
 from headrace_actor.session import RunFinished, SessionLost
 from headrace_actor.waiting import Stopped, Waiting
 from headrace_actor.weights_link import WeightsLink
-from headrace_proto.errors import UserError
+from headrace_proto.errors import HeadraceError, UserError
 from headrace_proto.lifecycle import StopSignal
 from headrace_proto.logs import Logger
 from headrace_proto.messages import CreditGrant, Welcome
@@ -27,6 +28,10 @@ from headrace_proto.telemetry import Health
 from headrace_proto.weights import Weights
 
 POLL_SECONDS = 0.2
+
+
+class WeightsLate(HeadraceError):  # noqa: N818 an event
+    """The weights that a credit asks for have not come."""
 
 
 class ActorService:
@@ -81,11 +86,26 @@ class ActorService:
             closing(Player(welcome, self._metrics)) as player,
             closing(self._weights_link(gate, welcome, player)) as weights_link,
         ):
+            patience = welcome.lease_seconds
             while not self._stop.is_set:
                 grant = self._wait_for_credit(gate, weights_link, welcome.run.credit_per_round)
-                weights = self._wait_for_weights(gate, weights_link, grant)
+                try:
+                    weights = self._wait_for_weights(gate, weights_link, grant, patience)
+                except WeightsLate:
+                    self._give_back(gate, grant)
+                    self._wait_for_weights(gate, weights_link, grant)
+                    patience *= 2  # or an actor whose weights come slowly would never play
+                    continue
+                patience = welcome.lease_seconds
                 self._play_round(gate, player, grant, weights, welcome)
             raise Stopped("told to stop")
+
+    def _give_back(self, gate: GateLink, grant: CreditGrant) -> None:
+        """Let others have the credit that this actor cannot play, so that they do not wait for it for ever."""
+        frames = gate.nothing(grant.credit, (grant.generation, grant.weights_version))
+        self._waiting.until("gate", partial(gate.try_push, frames, 0), lambda: "no room for rollouts")
+        gate.session.finish(grant.credit)
+        self._log.warning("credit given back: its weights have not come", credit=grant.credit, count=grant.count)
 
     def _play_round(
         self, gate: GateLink, player: Player, grant: CreditGrant, weights: Weights, welcome: Welcome
@@ -132,12 +152,19 @@ class ActorService:
         gate.session.waiting_for = ""
         return grant
 
-    def _wait_for_weights(self, gate: GateLink, weights_link: WeightsLink, grant: CreditGrant) -> Weights:
+    def _wait_for_weights(
+        self, gate: GateLink, weights_link: WeightsLink, grant: CreditGrant, patience_seconds: float = math.inf
+    ) -> Weights:
+        """Weights as new as a grant asks for; raises WeightsLate if they do not come in time."""
         at_least = (grant.generation, grant.weights_version)
+        deadline = time.monotonic() + patience_seconds
 
         def attempt() -> Weights | None:
             gate.exchange()
-            return weights_link.wait_for(at_least, POLL_SECONDS)
+            weights = weights_link.wait_for(at_least, POLL_SECONDS)
+            if weights is None and time.monotonic() >= deadline:
+                raise WeightsLate(f"none of generation and version {at_least} for {patience_seconds:g} s")
+            return weights
 
         gate.session.waiting_for = "weights"
         weights = self._waiting.until("weights", attempt, lambda: f"generation and version {at_least}")

@@ -54,7 +54,9 @@ class Reporter:
         self, metrics: LearnerMetrics, run_dir: Path, counters: Counters, frame_skip: int, steps: int, log: Logger
     ) -> None:
         self._metrics = metrics
-        self._curves = TrainingLog(run_dir, counters.env_steps)
+        self._run_dir = run_dir
+        self._first_step = counters.env_steps
+        self._curves: TrainingLog | None = None
         self._counters = counters
         self._frame_skip = frame_skip
         self._log = log
@@ -65,6 +67,8 @@ class Reporter:
         self._epsilon: float | None = None
         metrics.target_env_steps.set(steps)
         self._show_counters()
+        with self._whatever_the_disk_does():
+            self._opened_curves()
 
     def trained(self, batch: Batch, updates: list[Update], lags: NDArray[np.int64]) -> None:
         """Show a batch, its updates, one but for a replay's, and the policy lags of its transitions, int64 [N]."""
@@ -82,7 +86,7 @@ class Reporter:
         for update in updates:
             self._show_update(update)
         with self._whatever_the_disk_does():
-            for episode in batch.episodes:
+            for episode in batch.episodes if self._curves is not None else ():
                 self._curves.episode(episode.score, episode.length, self._counters.env_steps)
         self._show_counters()
 
@@ -99,7 +103,14 @@ class Reporter:
         self._write_row()
         self._write_line()
         with self._whatever_the_disk_does():
-            self._curves.close()
+            if self._curves is not None:
+                self._curves.close()
+
+    def _opened_curves(self) -> TrainingLog:
+        """The curves, opened once the disk allows it."""
+        if self._curves is None:
+            self._curves = TrainingLog(self._run_dir, self._first_step)
+        return self._curves
 
     @contextmanager
     def _whatever_the_disk_does(self) -> Iterator[None]:
@@ -151,7 +162,7 @@ class Reporter:
     def _write_row(self) -> None:
         if self._row_span.transitions:
             with self._whatever_the_disk_does():
-                self._curves.row(self._row(self._row_span))
+                self._opened_curves().row(self._row(self._row_span))
         self._row_span = Span(self._counters.env_steps)
 
     def _write_line(self) -> None:

@@ -36,7 +36,11 @@ class Saver:
         """Go on from a checkpoint; later ones of the run, damaged or of an abandoned attempt, are set aside."""
         self.last = checkpoint
         self._metrics.checkpoint_timestamp.set(checkpoint.state.saved_at)
-        moved = checkpoint_store.set_aside_after(self._settings.run_dir, checkpoint.state.env_steps)
+        try:
+            moved = checkpoint_store.set_aside_after(self._settings.run_dir, checkpoint.state.env_steps)
+        except OSError as error:
+            self._log.error("checkpoints_not_set_aside", error=str(error), action="training goes on")
+            return
         if moved:
             self._log.warning("checkpoints_set_aside", folders=[str(path) for path in moved])
 

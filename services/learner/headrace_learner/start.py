@@ -108,7 +108,7 @@ def _serve_from(
     if checkpoint is not None:
         checkpoints.require_same_game(checkpoint.state, specification, action_names)
         saving.restore(learner, checkpoint)
-    _write_settings(settings)
+    _write_settings(settings, checkpoint, log)
     checkpoint_store.remove_partial(settings.run_dir)
     if checkpoint is not None:
         saver.resumed(checkpoint)
@@ -141,12 +141,20 @@ def _serve_from(
     return saver.last, end
 
 
-def _write_settings(settings: LearnerSettings) -> None:
-    """Put settings.json into the run's folder; raises UserError if it cannot be written."""
+def _write_settings(settings: LearnerSettings, checkpoint: Checkpoint | None, log: Logger) -> None:
+    """Put settings.json into the run's folder, whole or not at all.
+
+    A run that goes on does so with a full disk too; one that begins raises UserError.
+    """
     content = {"settings": settings.model_dump(mode="json"), "versions": checkpoints.versions()}
     path = settings.run_dir / "settings.json"
     try:
         settings.run_dir.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content, indent=2) + "\n")
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(content, indent=2) + "\n")
+        partial.replace(path)
     except OSError as error:
+        if checkpoint is not None:
+            log.error("settings_not_written", path=str(path), error=str(error), action="training goes on")
+            return
         raise UserError(f"--run-dir {settings.run_dir}: cannot write {path}: {error.strerror}") from error

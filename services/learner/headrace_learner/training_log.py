@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from headrace_learner.event_file import EventFile
+
 METRICS_FILE = "metrics.csv"
 
 
@@ -54,19 +56,17 @@ class TrainingLog:
 
     def __init__(self, run_dir: Path, env_steps: int) -> None:
         """Open both; raises OSError, as every method may."""
-        from torch.utils.tensorboard import SummaryWriter  # takes seconds, which who only reads curves need not wait
-
         drop_rows_after(run_dir / METRICS_FILE, env_steps)
         self._file = (run_dir / METRICS_FILE).open("a", newline="")
-        self._events = SummaryWriter(str(run_dir), purge_step=env_steps + 1 if env_steps else None)
+        self._events = EventFile(run_dir, purge_step=env_steps + 1 if env_steps else None)
         self._rows = csv.writer(self._file)
         if self._file.tell() == 0:
             self._rows.writerow(COLUMNS)
 
     def episode(self, score: float, length: int, env_steps: int) -> None:
         """A game ended."""
-        self._events.add_scalar("charts/episodic_return", score, env_steps)
-        self._events.add_scalar("charts/episodic_length", length, env_steps)
+        self._events.scalar("charts/episodic_return", score, env_steps)
+        self._events.scalar("charts/episodic_length", length, env_steps)
 
     def row(self, row: Row) -> None:
         """Write a row to both."""
@@ -75,9 +75,10 @@ class TrainingLog:
         for name, tag in _TAGS.items():
             value = getattr(row, name)
             if value is not None:
-                self._events.add_scalar(tag, value, row.env_steps)
+                self._events.scalar(tag, value, row.env_steps)
         for name, value in row.logged.items():
-            self._events.add_scalar(f"losses/{name}", value, row.env_steps)
+            self._events.scalar(f"losses/{name}", value, row.env_steps)
+        self._events.flush()
 
     def close(self) -> None:
         """Write what is buffered."""
