@@ -31,8 +31,10 @@ def _run() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from headrace_actor.service import ActorService
 
-    ActorService(chosen, metrics, health, stop, log).run()
+    is_finished = ActorService(chosen, metrics, health, stop, log).run()
     telemetry.close()
+    if not is_finished:
+        sys.exit(chosen.stopped_exit_status)
 
 
 if __name__ == "__main__":
