@@ -1,4 +1,4 @@
-"""Writes `components/monitoring/rules.yaml` from Prometheus's rules: `python deploy/kubernetes/generate.py`.
+"""Writes `components/monitoring/rules.yaml` from Prometheus's rules: `python deploy/kubernetes/prometheus_rule.py`.
 
 The operator takes rules in an object of its own, and kustomize cannot put a file into a field.
 """
@@ -12,7 +12,7 @@ RULES = ("recording.yml", "alerts.yml", "kubernetes.yml")
 WRITTEN = DEPLOY / "kubernetes" / "components" / "monitoring" / "rules.yaml"
 
 HEAD = """\
-# Written by deploy/kubernetes/generate.py from deploy/prometheus: change the rules there.
+# Written by deploy/kubernetes/prometheus_rule.py from deploy/prometheus: change the rules there.
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 metadata:
