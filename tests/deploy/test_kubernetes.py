@@ -17,8 +17,7 @@ from headrace_proto.arguments import parse
 from headrace_proto.keys import ROLES, Role
 from headrace_proto.settings import ActorSettings, GateSettings, LearnerSettings, SocketSettings
 
-NEWEST_TWO = [kubernetes_validate.major_minor(version) for version in kubernetes_validate.all_versions()[-1:-4:-1]]
-NEWEST_TWO = list(dict.fromkeys(NEWEST_TWO))[:2]
+NEWEST_TWO = list(dict.fromkeys(map(kubernetes_validate.major_minor, kubernetes_validate.all_versions())))[-2:]
 
 CUSTOM = {"PodMonitor", "PrometheusRule", "ScaledObject"}
 SETTINGS: dict[str, type[SocketSettings]] = {"gate": GateSettings, "learner": LearnerSettings, "actor": ActorSettings}
@@ -62,7 +61,7 @@ def test_every_object_follows_its_published_schema(chosen: tuple[str, ...], vers
 
     assert checked.returncode == 0, checked.stdout + checked.stderr
     objects = manifests.manifests(*chosen)
-    assert checked.stdout.count(f"passed for resource ") == sum(each["kind"] not in CUSTOM for each in objects)
+    assert checked.stdout.count("passed for resource ") == sum(each["kind"] not in CUSTOM for each in objects)
     assert set(re.findall(r"find schema for kind (\w+)", checked.stdout)) <= CUSTOM
 
 
@@ -316,12 +315,11 @@ def test_the_jobs_run_the_pods_of_the_deployment_and_the_stateful_set() -> None:
     usual = manifests.pods(manifests.manifests("overlays/small", "gpu", "spot"))
     jobs = manifests.pods(manifests.manifests("overlays/small", "gpu", "spot", "train-job"))
     for name, kind in (("learner", "StatefulSet"), ("actor", "Deployment")):
-        (before,), (after,) = (
-            list(manifests.containers(pod)) for pod in (usual[f"{kind}/{name}"], jobs[f"Job/{name}"])
-        )
-        assert {**after, "envFrom": None} == {**before, "envFrom": None}
-        assert jobs[f"Job/{name}"]["metadata"]["labels"] == usual[f"{kind}/{name}"]["metadata"]["labels"]
-        assert jobs[f"Job/{name}"]["spec"]["restartPolicy"] == "OnFailure"
+        before, after = usual[f"{kind}/{name}"], jobs[f"Job/{name}"]
+        ((ran,), (runs,)) = (list(manifests.containers(pod)) for pod in (before, after))
+        assert {**runs, "envFrom": None} == {**ran, "envFrom": None}
+        assert after["metadata"]["labels"] == before["metadata"]["labels"]
+        assert after["spec"]["restartPolicy"] == "OnFailure"
     parallelism = manifests.of_kind(manifests.manifests("overlays/small", "train-job"), "Job")["actor"]["spec"]
     assert parallelism["parallelism"] == 4
     assert "completions" not in parallelism
@@ -350,5 +348,5 @@ def test_every_overlay_and_component_is_in_the_documentation() -> None:
 
 def test_nothing_lies_beside_what_is_rendered() -> None:
     for path in KUBERNETES.rglob("*"):
-        if path.is_file() and path.name not in ("kustomization.yaml", "generate.py") and path.suffix != ".pyc":
+        if path.is_file() and path.name != "kustomization.yaml" and path.suffix not in (".py", ".pyc"):
             assert path.name in (path.parent / "kustomization.yaml").read_text(), path
