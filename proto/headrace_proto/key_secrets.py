@@ -7,7 +7,7 @@ from pathlib import Path
 
 from headrace_proto.keys import ROLES, SECRET_FILE, Keyring, Role, public_file
 
-SECRET = """\
+MANIFEST = """\
 ---
 apiVersion: v1
 kind: Secret
@@ -36,4 +36,4 @@ def _manifest(folder: Path, role: Role) -> str:
     names = sorted([SECRET_FILE, *map(public_file, ROLES)])
     encoded = {name: base64.b64encode((folder / role / name).read_bytes()).decode() for name in names}
     data = "\n".join(f'  {name}: "{value}"' for name, value in encoded.items())
-    return SECRET.format(name=secret_name(role), data=data)
+    return MANIFEST.format(name=secret_name(role), data=data)

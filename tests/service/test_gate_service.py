@@ -19,9 +19,11 @@ from headrace_proto import codec, logs, messages, sockets
 from headrace_proto.errors import UserError
 from headrace_proto.lifecycle import StopSignal
 from headrace_proto.messages import (
+    ActorHeartbeat,
     BatchHeader,
     CreditGrant,
     CreditRequest,
+    GateHeartbeat,
     Join,
     Leave,
     Message,

@@ -1,4 +1,4 @@
-"""Keys as Kubernetes Secrets: just the files of each role's folder, ready to apply, and printed only where asked for."""
+"""Keys as Kubernetes Secrets: just the files of each role, ready to apply, and printed only where asked for."""
 
 from __future__ import annotations
 
