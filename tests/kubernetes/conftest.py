@@ -18,7 +18,8 @@ MakeNamespace = Callable[[str, dict[str, str]], Namespace]
 NEXT_SCHEMA = """
 FROM {image}
 USER 0
-RUN sed -i 's/^SCHEMA_VERSION = .*/SCHEMA_VERSION = 99/' /opt/headrace/lib/python3*/site-packages/headrace_proto/__init__.py
+RUN cd /opt/headrace/lib/python3*/site-packages/headrace_proto \\
+ && sed -i 's/^SCHEMA_VERSION = .*/SCHEMA_VERSION = 99/' __init__.py
 USER 10001:10001
 """
 
