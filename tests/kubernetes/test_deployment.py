@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from pathlib import Path
 
 import pytest
 from kubernetes.conftest import MakeNamespace
@@ -270,6 +271,26 @@ def test_old_actors_and_an_old_learner_wait_for_a_new_gate_to_be_of_their_releas
     deployment.assert_account_closes()
     assert {role: deployment.restarts(role) for role in roles} == restarts
     assert {role: identifiers(deployment, role) for role in roles} == before
+
+
+def test_checkpoints_come_out_of_the_volume_and_go_into_another_run(deployment: Namespace, tmp_path: Path) -> None:
+    mine = f"kubectl --namespace {deployment.name} exec"
+    out = "tar -C /runs -cf - default/checkpoints default/settings.json"
+    into = "mkdir /runs/second && tar -C /runs/second --strip-components 1 -xf -"
+    steps = newest_checkpoint(deployment)
+
+    def copied_out() -> bool:
+        # tar says so where a checkpoint was rotated meanwhile
+        command = f"{mine} learner-0 -- {out} > {tmp_path}/default.tar"
+        return subprocess.run(command, shell=True, capture_output=True).returncode == 0
+
+    until(copied_out)
+    command = f"{mine} --stdin learner-0 -- sh -c '{into}' < {tmp_path}/default.tar"
+    subprocess.run(command, shell=True, check=True)
+
+    evaluated = ("headrace-learner", "evaluate", "--name", "second", "--episodes", "1", "--json")
+    scores = json.loads(deployment.kubectl("exec", "learner-0", "--", *evaluated))
+    assert scores["env_steps"] >= steps > 0
 
 
 def test_what_the_pods_took_of_memory_is_below_their_limits(deployment: Namespace) -> None:
