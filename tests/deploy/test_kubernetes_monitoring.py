@@ -31,6 +31,43 @@ def groups(name: str) -> list[Any]:
     return found
 
 
+def required(value: Any, path: str) -> list[Any]:
+    """What stands at a path, in every item of a list where it says so; fails where anything is missing."""
+    found = [value]
+    for part in path.split("."):
+        name = part.removesuffix("[]")
+        assert all(name in each for each in found), f"{path}: no {name}"
+        found = [each[name] for each in found]
+        if part.endswith("[]"):
+            assert all(found), f"{path}: {name} is empty"
+            found = [item for each in found for item in each]
+    return found
+
+
+BEHAVIOR = "spec.advanced.horizontalPodAutoscalerConfig.behavior"
+REQUIRED = {
+    "PodMonitor": ("spec.selector", "spec.podMetricsEndpoints[].port"),
+    "PrometheusRule": ("spec.groups[].name", "spec.groups[].rules[].expr"),
+    "ScaledObject": (
+        *("spec.scaleTargetRef.name", "spec.triggers[].type", "spec.triggers[].metadata"),
+        *(
+            f"{BEHAVIOR}.{way}.policies[].{name}"
+            for way in ("scaleUp", "scaleDown")
+            for name in ("type", "value", "periodSeconds")
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("chosen", manifests.RENDERED.values(), ids=manifests.RENDERED.keys())
+def test_a_custom_resource_has_the_fields_that_its_definition_requires(chosen: tuple[str, ...]) -> None:
+    custom = [each for each in manifests.manifests(*chosen) if "." in each["apiVersion"].partition(".k8s.io")[0]]
+    for each in custom:
+        assert each["apiVersion"] in ("monitoring.coreos.com/v1", "keda.sh/v1alpha1")
+        for path in REQUIRED[each["kind"]]:
+            required(each, path)
+
+
 # Scraping
 
 
