@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import kubernetes_validate
 import manifests
 import pytest
+from kubernetes_validate import utils as kubernetes_versions
 from manifests import KUBERNETES, RENDERED, ROOT, Manifest
 
 from headrace_proto import key_secrets
@@ -17,7 +17,7 @@ from headrace_proto.arguments import parse
 from headrace_proto.keys import ROLES, Role
 from headrace_proto.settings import ActorSettings, GateSettings, LearnerSettings, SocketSettings
 
-NEWEST_TWO = list(dict.fromkeys(map(kubernetes_validate.major_minor, kubernetes_validate.all_versions())))[-2:]
+NEWEST_TWO = list(dict.fromkeys(map(kubernetes_versions.major_minor, kubernetes_versions.all_versions())))[-2:]
 
 CUSTOM = {"PodMonitor", "PrometheusRule", "ScaledObject"}
 SETTINGS: dict[str, type[SocketSettings]] = {"gate": GateSettings, "learner": LearnerSettings, "actor": ActorSettings}

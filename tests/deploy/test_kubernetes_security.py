@@ -73,9 +73,13 @@ def changed(where: str, value: object) -> Manifest:
     *path, last = where.split(".")
     found: Any = pod["spec"]
     for key in path:
-        found = found[int(key)] if key.isdigit() else found[key]
-    found[last] = value
+        found = found[at(key)]
+    found[at(last)] = value
     return pod
+
+
+def at(key: str) -> int | str:
+    return int(key) if key.isdigit() else key
 
 
 @pytest.mark.parametrize(
