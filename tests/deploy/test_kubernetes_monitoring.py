@@ -185,7 +185,8 @@ def test_there_are_never_more_actors_than_the_capacity_can_feed_and_apply_leaves
         for container in manifests.containers(pod)
     }
     learner = {name.removeprefix("HEADRACE_").lower(): value for name, value in found["learner"].items()}
-    run = RunSettings(**{name: value for name, value in learner.items() if name in RunSettings.model_fields})
+    of_run: dict[str, Any] = {name: value for name, value in learner.items() if name in RunSettings.model_fields}
+    run = RunSettings(**of_run)
     gate = GateSettings(capacity=int(found["gate"]["HEADRACE_CAPACITY"]))
     credit = run.environments_per_actor * run.rollout_transitions
     fewest, most = bounds(objects)
