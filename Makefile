@@ -52,7 +52,7 @@ test-containers: install ## Build the images and run them with compose: needs a 
 
 .PHONY: test-kubernetes
 test-kubernetes: install ## Build the images and run deploy/kubernetes on the cluster of KUBECONFIG, whose node has this engine.
-	$(BIN)/pytest tests/kubernetes --timeout 3600
+	$(BIN)/pytest tests/kubernetes --timeout 3600 -rP
 
 .PHONY: lint
 lint: install ## Check style, types and import directions.
