@@ -9,7 +9,7 @@ PYTHON ?= $(firstword $(shell command -v python3.11 python3) python3.11)
 VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := proto services/actor services/learner services/replay-gate deploy/local
-SOURCES := $(PACKAGES) deploy/grafana deploy/images deploy/supply_chain tests $(wildcard bench)
+SOURCES := $(PACKAGES) deploy/grafana deploy/images deploy/kubernetes deploy/supply_chain tests $(wildcard bench)
 INSTALLED := $(VENV)/.installed
 
 GAME ?= breakout
@@ -31,6 +31,7 @@ $(INSTALLED): requirements.lock $(addsuffix /pyproject.toml,$(PACKAGES))
 	@$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
 		$(foreach package,$(PACKAGES),--editable $(package))
+	@$(BIN)/python deploy/supply_chain/kubectl.py $(BIN)
 	touch $@
 
 .PHONY: train
@@ -52,6 +53,10 @@ chaos: install ## Faults on the real services, as root: ARGS="--minutes 20 --see
 .PHONY: test-containers
 test-containers: install ## Build the images and run them with compose: needs a Docker engine, Compose 2.24 and Buildx.
 	$(BIN)/pytest tests/containers --timeout 1800
+
+.PHONY: test-kubernetes
+test-kubernetes: install ## Build the images and run deploy/kubernetes on the cluster of KUBECONFIG, whose node has this engine.
+	$(BIN)/pytest tests/kubernetes --timeout 3600 -rP
 
 .PHONY: lint
 lint: install ## Check style, types and import directions.

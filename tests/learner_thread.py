@@ -33,7 +33,8 @@ class LearnerThread:
 
     def _run(self, chosen: dict[str, object]) -> None:
         try:
-            arguments = [f"{names.flag_name(name)}={value}" for name, value in chosen.items()]
+            flags = {names.flag_name(name): value for name, value in chosen.items()}
+            arguments = [flag if value is True else f"{flag}={value}" for flag, value in flags.items()]
             parsed = parse(LearnerSettings, arguments, "headrace-learner")
             log = logs.configure("learner", "error")
             checkpoint = start.find_checkpoint(parsed, log)

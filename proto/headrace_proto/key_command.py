@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 
-from headrace_proto import keys
+from headrace_proto import key_secrets, keys
 from headrace_proto.arguments import parse
 from headrace_proto.errors import UserError
 from headrace_proto.keys import ROLES, Role
@@ -13,7 +14,7 @@ from headrace_proto.lifecycle import run_main
 from headrace_proto.settings import KeysSettings
 
 HELP = """\
-usage: headrace keys make|show|rotate|retire [--keys DIR] [--role gate|learner|actor|all]
+usage: headrace keys make|show|rotate|retire [--keys DIR] [--role gate|learner|actor|all] [--kubernetes]
 
   make     make the keys that are missing; changes none that are there
   show     print the public keys; never a secret one
@@ -23,6 +24,10 @@ usage: headrace keys make|show|rotate|retire [--keys DIR] [--role gate|learner|a
 DIR (default: keys) gets a folder for each role; a service needs only its own.
 A role uses its new key from its next start on, and the other services follow by
 themselves: after `rotate`, restart the services of that role, then retire the old key.
+
+With --kubernetes each command prints the Secrets of all roles, secret keys and all, in
+place of what it prints otherwise; without a command it makes what is missing, like make:
+  headrace keys --kubernetes | kubectl apply --namespace headrace -f -
 """
 
 
@@ -34,13 +39,20 @@ def main() -> None:
 def run(arguments: Sequence[str]) -> None:
     """Run one command; raises UserError."""
     action, rest = (arguments[0], arguments[1:]) if arguments else ("--help", ())
+    if "--kubernetes" in arguments and action.startswith("--"):
+        action, rest = "make", arguments
     if action in ("-h", "--help", "help") or "--help" in rest:
         print(HELP, end="")
         return
     if action not in _ACTIONS:
         raise UserError(f"keys {action}: no such command; allowed: {', '.join(_ACTIONS)}")
     settings = parse(KeysSettings, rest, "headrace keys")
-    _ACTIONS[action](settings)
+    if settings.kubernetes:
+        with contextlib.redirect_stdout(sys.stderr):
+            _ACTIONS[action](settings)
+        print(key_secrets.manifests(settings.keys), end="")
+    else:
+        _ACTIONS[action](settings)
 
 
 def _make(settings: KeysSettings) -> None:

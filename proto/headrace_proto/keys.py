@@ -57,11 +57,11 @@ class Keyring:
 
     def current(self, role: Role) -> bytes:
         """The public key that a server of a role has now; raises UserError."""
-        return _read_keys(self._root, self._folder / _public_file(role))[0]
+        return _read_keys(self._root, self._folder / public_file(role))[0]
 
     def accepted(self, roles: Iterable[Role]) -> frozenset[bytes]:
         """Every public key that is accepted from clients of these roles; raises UserError."""
-        return frozenset(key for role in roles for key in _read_keys(self._root, self._folder / _public_file(role)))
+        return frozenset(key for role in roles for key in _read_keys(self._root, self._folder / public_file(role)))
 
 
 def make(folder: Path) -> list[Role]:
@@ -93,13 +93,13 @@ def retire(folder: Path, roles: Iterable[Role]) -> None:
 
 def public_keys(folder: Path, role: Role) -> list[bytes]:
     """A role's public keys in its own folder, the current one first; raises UserError."""
-    return _read_keys(folder, folder / role / _public_file(role))
+    return _read_keys(folder, folder / role / public_file(role))
 
 
 def _known_keys(folder: Path, role: Role) -> list[bytes]:
     """The public keys of a role with the one of its secret in front, where an interrupted rotation left another."""
     current = zmq.curve_public(_read_keys(folder, folder / role / SECRET_FILE)[0])
-    path = folder / role / _public_file(role)
+    path = folder / role / public_file(role)
     older = _read_keys(folder, path) if path.exists() else []
     return [current, *(key for key in older if key != current)]
 
@@ -107,10 +107,10 @@ def _known_keys(folder: Path, role: Role) -> list[bytes]:
 def _publish(folder: Path, known: dict[Role, list[bytes]]) -> None:
     # A role's own folder first: where this is interrupted, `make` goes on from there.
     for role, keys in known.items():
-        _write(folder / role / _public_file(role), keys, 0o444)
+        _write(folder / role / public_file(role), keys, 0o444)
     for holder in ROLES:
         for role, keys in known.items():
-            _write(folder / holder / _public_file(role), keys, 0o444)
+            _write(folder / holder / public_file(role), keys, 0o444)
 
 
 def _write_secret(folder: Path, role: Role) -> KeyPair:
@@ -155,5 +155,6 @@ def _read_keys(root: Path, path: Path) -> list[bytes]:
     return keys
 
 
-def _public_file(role: Role) -> str:
+def public_file(role: Role) -> str:
+    """Name of the file of a role's public keys."""
     return f"{role}.pub"

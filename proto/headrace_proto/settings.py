@@ -16,6 +16,8 @@ from headrace_proto.base_settings import Settings
 from headrace_proto.errors import EXIT_STOPPED
 from headrace_proto.run_settings import PresetSettings, RunSettings
 
+STOPPED_EXIT_STATUS = "Exit status after a signal before the run's steps are done."
+
 
 class ServiceSettings(Settings):
     """What every service has."""
@@ -32,10 +34,21 @@ class SocketSettings(ServiceSettings):
     insecure: bool = Field(False, description="Allow tcp beyond this machine without keys.")
 
 
-class ActorSettings(SocketSettings):
+class StayingSettings(Settings):
+    """What an orchestrator needs that starts again whatever ends, however well it ended."""
+
+    stay_up: bool = Field(
+        False,
+        description="Do not end for want of work: an actor asks a gate that refuses it, or whose run is finished, "
+        "again every 10 s; a learner whose run is finished answers until it is told to stop.",
+    )
+
+
+class ActorSettings(SocketSettings, StayingSettings):
     """An actor needs the gate's address and nothing else."""
 
     gate_address: str = Field("tcp://127.0.0.1:5556", description="The gate's ROUTER.")
+    stopped_exit_status: int = Field(0, ge=0, le=255, description=STOPPED_EXIT_STATUS)
     metrics_port: int = Field(9100, ge=0, le=65535, description="Port of /metrics; 0 takes any free one.")
 
 
@@ -59,6 +72,10 @@ class GateSettings(SocketSettings, GateLimits, PresetSettings):
     batches_bind: str = Field("tcp://127.0.0.1:5557", description="PUSH: batches to the learner.")
     learner_address: str = Field("tcp://127.0.0.1:5558", description="The learner's XPUB, for the gate and its actors.")
     journal: Path | None = Field(None, description="File that keeps the account across a restart of the gate.")
+    dismiss_actors: bool = Field(
+        False,
+        description="Once the run is finished, tell its actors to end; else they wait for a learner with steps left.",
+    )
     metrics_port: int = Field(9101, ge=0, le=65535, description="Port of /metrics; 0 takes any free one.")
 
 
@@ -99,15 +116,13 @@ class LearningSettings(RunSettings, CheckpointSettings, ComputeSettings):
         return self
 
 
-class LearnerSettings(SocketSettings, LearningSettings):
+class LearnerSettings(SocketSettings, StayingSettings, LearningSettings):
     """The learner."""
 
     weights_bind: str = Field("tcp://127.0.0.1:5558", description="XPUB: weights and progress.")
     batches_address: str = Field("tcp://127.0.0.1:5557", description="The gate's PUSH.")
     run_dir: Path = Field(Path("runs/default"), description="Folder of the run's checkpoints, curves and settings.")
-    stopped_exit_status: int = Field(
-        EXIT_STOPPED, ge=0, le=255, description="Exit status after a signal before the steps are done."
-    )
+    stopped_exit_status: int = Field(EXIT_STOPPED, ge=0, le=255, description=STOPPED_EXIT_STATUS)
     metrics_port: int = Field(9102, ge=0, le=65535, description="Port of /metrics; 0 takes any free one.")
 
 
@@ -171,6 +186,7 @@ class KeysSettings(Settings):
 
     keys: Path = Field(Path("keys"), description="Folder of CURVE keys.")
     role: Literal["all", "gate", "learner", "actor"] = Field("all", description="Whose keys.")
+    kubernetes: bool = Field(False, description="Print the keys as Kubernetes Secrets, one for each role.")
 
 
 class PlaySettings(CheckpointChoice):

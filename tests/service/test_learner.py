@@ -181,6 +181,22 @@ def test_a_persons_mistake_is_one_line_and_status_2(
     assert message in str(learner.failure)
 
 
+def test_a_finished_learner_that_stays_up_tells_a_gate_that_comes_later_and_ends_when_told_to(
+    gate: SmallGate, learner: LearnerThread
+) -> None:
+    learner.start(steps=8, stay_up=True)
+    gate.greet()
+    gate.send(two_rollouts())
+    wait_until(lambda: (heard := gate.hear()) and heard.finished)
+
+    again = gate.greet(gate=b"N" * 16, generation=1, version=1)
+
+    assert (again.finished, again.env_steps) == (True, 8)
+    assert (learner.health.ready, learner.health.waiting_for) == (True, "a signal to stop")
+    learner.stop()
+    assert learner.failure is None
+
+
 def test_a_run_that_has_checkpoints_is_not_written_over(gate: SmallGate, learner: LearnerThread) -> None:
     learner.start()
     wait_until(gate.hear)

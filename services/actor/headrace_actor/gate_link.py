@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import zmq
 
-from headrace_actor.session import ASK_AGAIN_SECONDS, Session, SessionLost, ended
+from headrace_actor.session import ASK_AGAIN_SECONDS, Refused, Session, SessionLost, ended
 from headrace_proto import messages
-from headrace_proto.errors import UserError, WireError
+from headrace_proto.errors import WireError
 from headrace_proto.logs import Logger, RateLimit
 from headrace_proto.messages import Join, Leave, Message, RolloutHeader, Welcome
 from headrace_proto.rollouts import Rollout
@@ -25,7 +25,7 @@ class GateLink:
     """One session at the gate, from JOIN to LEAVE; a new one needs a new link.
 
     Malformed messages are logged at a limited rate and ignored. Every method may raise `SessionLost` or
-    `RunFinished`, as the gate says, and UserError if the gate is of another release.
+    `RunFinished`, as the gate says, and `Refused` if the gate is of another release.
     """
 
     def __init__(self, service_sockets: ServiceSockets, address: str, log: Logger) -> None:
@@ -56,7 +56,7 @@ class GateLink:
             return self._answer(self._dealer.recv_multipart())
         except WireError as error:
             if error.reason == "schema":
-                raise UserError(f"--gate-address {self._address}: {error.detail}") from error
+                raise Refused(f"--gate-address {self._address}: {error.detail}") from error
             self._ignore(error)
             return None
 

@@ -14,7 +14,7 @@ from functools import partial
 from headrace_actor.gate_link import GateLink
 from headrace_actor.player import Player
 from headrace_actor.progress_log import ProgressLog
-from headrace_actor.session import RunFinished, SessionLost
+from headrace_actor.session import Refused, RunFinished, SessionLost
 from headrace_actor.waiting import Stopped, Waiting
 from headrace_actor.weights_link import WeightsLink
 from headrace_proto.errors import HeadraceError, UserError
@@ -28,6 +28,7 @@ from headrace_proto.telemetry import Health
 from headrace_proto.weights import Weights
 
 POLL_SECONDS = 0.2
+ASK_A_REFUSAL_AGAIN_SECONDS = 10.0
 
 
 class WeightsLate(HeadraceError):  # noqa: N818 an event
@@ -41,6 +42,7 @@ class ActorService:
         self, settings: ActorSettings, metrics: ActorMetrics, health: Health, stop: StopSignal, log: Logger
     ) -> None:
         self._gate_address = settings.gate_address
+        self._stays_up = settings.stay_up
         self._metrics = metrics
         self._health = health
         self._stop = stop
@@ -49,17 +51,37 @@ class ActorService:
         self._progress = ProgressLog(log)
         self._sockets = ServiceSockets("actor", settings, log)
 
-    def run(self) -> None:
-        """Play until stopped or finished; raises UserError where a person must act first."""
+    def run(self) -> bool:
+        """Play until stopped or finished, and return whether it was finished.
+
+        Raises UserError where a person must act first, unless the gate may still change its mind and it stays up.
+        """
         try:
             while True:
-                self._run_session()
+                try:
+                    self._run_session()
+                except (RunFinished, Refused) as end:
+                    if not self._stays_up:
+                        raise
+                    self._wait_to_ask_again(str(end))
         except RunFinished as finished:
             self._log.info("run finished", reason=str(finished))
+            return True
         except Stopped as stopped:
             self._log.info("stopped", reason=str(stopped))
+            return False
         finally:
             self._sockets.close()
+
+    def _wait_to_ask_again(self, reason: str) -> None:
+        """Let another gate, or another run, come: to end would only be to be started again at once."""
+        due = time.monotonic() + ASK_A_REFUSAL_AGAIN_SECONDS
+
+        def attempt() -> bool | None:
+            time.sleep(POLL_SECONDS)
+            return True if time.monotonic() >= due else None
+
+        self._waiting.until("gate", attempt, lambda: reason)
 
     def _run_session(self) -> None:
         with closing(GateLink(self._sockets, self._gate_address, self._log)) as gate:

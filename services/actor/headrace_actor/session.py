@@ -17,6 +17,10 @@ class RunFinished(HeadraceError):  # noqa: N818 an event
     """The run has ended: nothing is left to play."""
 
 
+class Refused(UserError):  # noqa: N818 an event
+    """The gate is of another release: a person has to bring both to the same one."""
+
+
 class Session:
     """Credits asked for, granted and finished, and when each side was last heard.
 
@@ -73,7 +77,7 @@ class Session:
     def receive(self, data: bytes, now: float) -> None:
         """Act on a message from the gate.
 
-        Raises WireError for a malformed one, SessionLost or RunFinished where the gate ends the session, UserError
+        Raises WireError for a malformed one, SessionLost or RunFinished where the gate ends the session, Refused
         where it cannot work with this release.
         """
         kind, fields = messages.decode_kind(data)
@@ -104,5 +108,5 @@ def ended(leave: Leave) -> Exception:
     if leave.code == "finished":
         return RunFinished(leave.reason)
     if leave.code == "schema":
-        return UserError(f"the gate refuses this actor: {leave.reason}")
+        return Refused(f"the gate refuses this actor: {leave.reason}")
     return SessionLost(f"{leave.code}: {leave.reason}")

@@ -97,6 +97,8 @@ class Service:
             self._save()
         if self._is_finished:
             self._say_farewell()
+            if self._settings.stay_up:
+                self._stay()
         elif self._is_epoch_over and not self._stop.is_set:
             return End.EPOCH_OVER
         self._log.info("stopped", env_steps=self._learner.counters.env_steps, finished=self._is_finished)
@@ -128,7 +130,7 @@ class Service:
         """Take a gate's generation and version, and publish under them; a greeting that is known changes nothing."""
         if self._is_from_my_gate(greeting):
             return
-        if self._is_greeted and self._settings.deterministic:
+        if self._is_greeted and self._settings.deterministic and not self._is_finished:
             self._is_epoch_over = True
             self._log.warning("the gate was lost, or has lost something: going on from the last checkpoint")
             return
@@ -226,6 +228,15 @@ class Service:
         while time.monotonic() < deadline:
             self._exchange.report(self._standing)
             time.sleep(FAREWELL_SECONDS / 5)
+
+    def _stay(self) -> None:
+        """Tell that the run is finished to whoever asks, a gate that restarted too, until a signal says stop."""
+        self._log.info("finished", env_steps=self._learner.counters.env_steps, waiting_for="a signal to stop")
+        while not self._stop.is_set:
+            self._health.beat("a signal to stop")
+            arrived = self._exchange.take(POLL_SECONDS)
+            if arrived is not None and arrived.header.rollouts == 0:
+                self._be_greeted(arrived.header)
 
     def _with_advice(self, error: NonFiniteError) -> NonFiniteError:
         good = self._saver.last.path if self._saver.last else "none"

@@ -130,10 +130,10 @@ class Gate:
             return False
         self._learner_heard_at = now
         if self.run is not None and progress.run != self.run:
-            self._dismiss_all("the learner now trains another run", "actor_gone")
+            self.dismiss_all(Leave(code="unknown", reason="the learner now trains another run"))
         is_new = self.learner.hear(progress, self.ledger)
         if is_new and self.learner.takes_turns:
-            self._dismiss_all("a deterministic run begins an epoch", epochs.CAUSE)
+            self.dismiss_all(Leave(code="unknown", reason="a deterministic run begins an epoch"), epochs.CAUSE)
             epochs.begin(progress.env_steps, self.learner, self.ledger, self.queue, self.roster)
         if not self.learner.is_greeted:
             self.outbox.to_learner.append((self._batch_header(None), None))
@@ -152,6 +152,13 @@ class Gate:
         self._grant()
         return gone
 
+    def dismiss_all(self, leave: Leave, cause: str = "actor_gone") -> None:
+        """End every session, with a word; what they owe is lost under a cause."""
+        for session in list(self.roster.seats):
+            self.ledger.close_session(session, cause)
+            self.roster.leave(session)
+            self._tell(session, leave)
+
     def forgive(self, seconds: float) -> None:
         """Hold nobody's silence against them: the gate itself did not listen for so long."""
         self.roster.forgive(seconds)
@@ -161,11 +168,7 @@ class Gate:
 
     def state(self) -> dict[str, Any]:
         """Plain values that `restore` takes, for the journal."""
-        return {
-            "ledger": self.ledger.state(),
-            "roster": self.roster.state(),
-            "learner": self.learner.state(),
-        }
+        return {"ledger": self.ledger.state(), "roster": self.roster.state(), "learner": self.learner.state()}
 
     def restore(self, state: dict[str, Any], now: float) -> None:
         """Go on with a predecessor's account; the payloads that it had queued are lost."""
@@ -269,12 +272,6 @@ class Gate:
         generation, version = credit.weights
         grant = messages.CreditGrant(credit=number, count=credit.count, generation=generation, weights_version=version)
         self._tell(session, grant)
-
-    def _dismiss_all(self, reason: str, cause: str) -> None:
-        for session in list(self.roster.seats):
-            self.ledger.close_session(session, cause)
-            self.roster.leave(session)
-            self._tell(session, Leave(code="unknown", reason=reason))
 
     def _batch_header(self, batch: SentBatch | None) -> BatchHeader:
         assert self.learner.progress is not None

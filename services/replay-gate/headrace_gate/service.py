@@ -47,6 +47,7 @@ class GateService:
             Limits(settings.capacity, settings.straggler_updates, settings.lease_seconds),
             Addresses(self.transitions_address, settings.learner_address),
         )
+        self._dismisses_actors = settings.dismiss_actors
         self._journal = None if settings.journal is None else Journal(settings.journal)
         self._restore()
         self._gauges.update(self.gate, turn_seconds=0.0)
@@ -72,6 +73,8 @@ class GateService:
         self._forgive_own_pause(now)
         for seat in self.gate.tick(now):
             self._log.warning("actor gone", actor=seat.actor, silent_seconds=round(now - seat.last_heard, 1))
+        if self._dismisses_actors and self.gate.learner.is_finished:
+            self.gate.dismiss_all(messages.Leave(code="finished", reason="the run is finished"))
         if not self._keep_journal():
             self.gate.outbox.withdraw()
         self._send()
