@@ -105,7 +105,7 @@ def serve(
     exchange = Exchange(
         identity,
         specification,
-        ServiceSockets("learner", settings, log, metrics.handshake_failures),
+        ServiceSockets("learner", settings, log, metrics.connections),
         settings.weights_bind,
         settings.batches_address,
         metrics,
