@@ -45,6 +45,14 @@ test: lint ## Lint, check types and imports, run every test.
 prove: install ## Explore every state of gate, actors and learner in small worlds: minutes (docs/guarantees.md).
 	PYTHONPATH=tests $(BIN)/python -m ledger_model
 
+.PHONY: fuzz
+fuzz: install ## Fuzz what reads from sockets and files: ARGS="--target decoder --runs 1000000" (docs/security.md).
+	PYTHONPATH=tests $(BIN)/python -m fuzzing $(ARGS)
+
+.PHONY: siege
+siege: install ## Train under attack, and print how fast, and what the gate takes: ARGS=--keys (docs/security.md).
+	PYTHONPATH=tests $(BIN)/python -m siege $(ARGS)
+
 .PHONY: test-containers
 test-containers: install ## Build the images and run them with compose: needs a Docker engine, Compose 2.24 and Buildx.
 	$(BIN)/pytest tests/containers --timeout 1800
@@ -67,6 +75,7 @@ lock: $(INSTALLED) ## Resolve requirements.lock anew from every pyproject.toml (
 		--python-version 3.11 --python-platform linux --no-annotate --custom-compile-command 'make lock' \
 		$(foreach name,proto actor learner gate local,--no-emit-package headrace-$(name)) \
 		--output-file requirements.lock
+	sed -i 's/^atheris==[^ ]*$$/& ; platform_machine == "x86_64"/' requirements.lock
 
 .PHONY: sbom
 sbom: install ## Write build/sbom.cdx.json (CycloneDX) and build/licences.txt from the lock.
