@@ -50,6 +50,14 @@ prove: install ## Explore every state of gate, actors and learner in small world
 chaos: install ## Faults on the real services, as root: ARGS="--minutes 20 --seed 1" (docs/guarantees.md).
 	PYTHONPATH=tests $(BIN)/python -m chaos $(ARGS)
 
+.PHONY: fuzz
+fuzz: install ## Fuzz what reads from sockets and files: ARGS="--target decoder --runs 1000000" (docs/security.md).
+	PYTHONPATH=tests $(BIN)/python -m fuzzing $(ARGS)
+
+.PHONY: siege
+siege: install ## Train under attack, and print how fast, and what the gate takes: ARGS=--keys (docs/security.md).
+	PYTHONPATH=tests $(BIN)/python -m siege $(ARGS)
+
 .PHONY: test-containers
 test-containers: install ## Build the images and run them with compose: needs a Docker engine, Compose 2.24 and Buildx.
 	$(BIN)/pytest tests/containers --timeout 1800
@@ -76,6 +84,7 @@ lock: $(INSTALLED) ## Resolve requirements.lock anew from every pyproject.toml (
 		--python-version 3.11 --python-platform linux --no-annotate --custom-compile-command 'make lock' \
 		$(foreach name,proto actor learner gate local,--no-emit-package headrace-$(name)) \
 		--output-file requirements.lock
+	sed -i 's/^atheris==[^ ]*$$/& ; platform_machine == "x86_64"/' requirements.lock
 
 .PHONY: sbom
 sbom: install ## Write build/sbom.cdx.json (CycloneDX) and build/licences.txt from the lock.

@@ -3,6 +3,8 @@
 An array is the map {b"nd": True, b"type": dtype string, b"kind": b"", b"shape": [...], b"data": bytes}, the bytes in
 C order, so that msgpack-numpy on the other side reads what is written here and the reverse. The decoder accepts only
 the dtypes of `ARRAY_DTYPES`; object arrays, which msgpack-numpy pickles, are refused in both directions.
+
+A byte can stand for an empty map, which takes 64 in memory, so maps and lists are counted while they are decoded.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from headrace_proto.errors import WireError
 ARRAY_DTYPES = frozenset({"|u1", "|b1", "<i4", "<f4"})
 MAX_ARRAY_DIMENSIONS = 5
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
-MAX_CONTAINER_ITEMS = 4096
+MAX_ITEMS = 64
+"""Most items of a map or list of a message, and most maps and lists in it."""
+
 _ARRAY_KEYS = {b"nd", b"type", b"kind", b"shape", b"data"}
 
 
@@ -30,24 +34,51 @@ def encode(value: object) -> bytes:
     return packed
 
 
-def decode(data: bytes | memoryview) -> Any:
-    """Decode one message; raises WireError("malformed") for anything outside the specification."""
-    if len(data) > MAX_MESSAGE_BYTES:
-        raise WireError("malformed", f"{len(data)} bytes, at most {MAX_MESSAGE_BYTES} are allowed")
+def decode(data: bytes | memoryview, most_bytes: int = MAX_MESSAGE_BYTES, most_items: int = MAX_ITEMS) -> Any:
+    """Decode one message; raises WireError("oversized") or, for anything else against the specification, "malformed".
+
+    `most_items` bounds each map and list, and how many of them there are.
+    """
+    if len(data) > most_bytes:
+        raise WireError("oversized", f"{len(data)} bytes, at most {most_bytes} are allowed")
+    containers = _Containers(most_items)
     try:
         return msgpack.unpackb(
             data,
-            object_hook=_map_to_array,
+            object_hook=containers.map,
+            list_hook=containers.list,
             raw=False,
             strict_map_key=True,
-            max_array_len=MAX_CONTAINER_ITEMS,
-            max_map_len=MAX_CONTAINER_ITEMS,
+            max_array_len=most_items,
+            max_map_len=most_items,
             max_ext_len=0,
         )
     except WireError:
         raise
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
         raise WireError("malformed", f"not msgpack: {error}") from error
+
+
+class _Containers:
+    """Counts the maps and lists of one message as they are decoded."""
+
+    def __init__(self, most: int) -> None:
+        self._most = self._left = most
+
+    def map(self, fields: dict[Any, Any]) -> Any:
+        """A map, or the array that it stands for."""
+        self._count()
+        return _map_to_array(fields)
+
+    def list(self, items: list[Any]) -> list[Any]:
+        """A list as it is."""
+        self._count()
+        return items
+
+    def _count(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise WireError("malformed", f"more than {self._most} maps and lists")
 
 
 def _array_to_map(value: object) -> object:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import zmq
-from prometheus_client import Counter
 from zmq.utils.monitor import recv_monitor_message
 
+from headrace_proto.connection_metrics import ConnectionMetrics
+from headrace_proto.connections import Connections
 from headrace_proto.logs import Logger, RateLimit
-from headrace_proto.metrics import HANDSHAKE_FAILURE_REASONS
 
 FAILURES = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 POLL_MILLISECONDS = 200
+BURST = 1000
+"""Events heard of one socket in a row. ZeroMQ's own thread waits for whoever does not listen to them."""
 
 ADVICE_TO_CLIENTS = {
     "unknown_key": "the server does not accept this key: it must stand in the server's .pub file of this role",
@@ -38,17 +42,21 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class _Watched:
+    """`server` is the name of a bound socket, empty for a client's."""
+
     monitor: zmq.Socket[bytes]
     failed: Callable[[str], None]
     succeeded: Callable[[], None]
+    server: str = ""
 
 
 class HandshakeWatch:
     """Listens to the monitors of a service's TCP sockets in a thread of its own, from the first socket on."""
 
-    def __init__(self, failures: Counter | None, log: Logger) -> None:
-        """`failures` has the labels socket and reason; None where a service binds no socket."""
-        self._failures = failures
+    def __init__(self, metrics: ConnectionMetrics | None, connections: Connections, log: Logger) -> None:
+        """`metrics` is None where a service binds no socket."""
+        self._metrics = metrics
+        self._connections = connections
         self._log = log
         self._limit = RateLimit()
         self._watched: list[_Watched] = []
@@ -57,11 +65,9 @@ class HandshakeWatch:
         self._thread: threading.Thread | None = None
 
     def server(self, socket: zmq.Socket[bytes], name: str) -> None:
-        """Count what fails at a bound socket."""
-        if self._failures is not None:
-            for reason in HANDSHAKE_FAILURE_REASONS:
-                self._failures.labels(name, reason)
-        self._watch(socket, lambda reason: self._count(name, reason), lambda: None)
+        """Count what fails at a bound socket, and keep its connections within their limits."""
+        self._connections.watch(name)
+        self._watch(socket, lambda reason: self._count(name, reason), lambda: None, name)
 
     def client(self, socket: zmq.Socket[bytes], address: str, refusal: Refusal) -> None:
         """Note why a connection to a server fails until it does not, and say in the log what to check."""
@@ -80,10 +86,17 @@ class HandshakeWatch:
         for watched in self._watched:
             watched.monitor.close(linger=0)
 
-    def _watch(self, socket: zmq.Socket[bytes], failed: Callable[[str], None], succeeded: Callable[[], None]) -> None:
-        monitor = socket.get_monitor_socket(FAILURES | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_MONITOR_STOPPED)
+    def _watch(
+        self,
+        socket: zmq.Socket[bytes],
+        failed: Callable[[str], None],
+        succeeded: Callable[[], None],
+        server: str = "",
+    ) -> None:
+        of_interest = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED if server else zmq.EVENT_HANDSHAKE_SUCCEEDED
+        monitor = socket.get_monitor_socket(FAILURES | of_interest | zmq.EVENT_MONITOR_STOPPED)
         with self._lock:
-            self._watched.append(_Watched(monitor, failed, succeeded))
+            self._watched.append(_Watched(monitor, failed, succeeded, server))
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="handshakes", daemon=True)
             self._thread.start()
@@ -96,22 +109,33 @@ class HandshakeWatch:
             for monitor in by_monitor:
                 poller.register(monitor, zmq.POLLIN)
             for monitor, _ in poller.poll(POLL_MILLISECONDS):
-                self._hear(by_monitor[monitor])
+                self._hear_burst(by_monitor[monitor])
+            self._connections.look()
 
-    def _hear(self, watched: _Watched) -> None:
-        event = recv_monitor_message(watched.monitor)
+    def _hear_burst(self, watched: _Watched) -> None:
+        with contextlib.suppress(zmq.Again):
+            for _ in range(BURST):
+                if watched.monitor.closed:
+                    return
+                self._hear(watched, recv_monitor_message(watched.monitor, zmq.NOBLOCK))
+
+    def _hear(self, watched: _Watched, event: dict[str, Any]) -> None:
         if event["event"] == zmq.EVENT_MONITOR_STOPPED:
             watched.monitor.close(linger=0)
             with self._lock:
                 self._watched.remove(watched)
         elif event["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             watched.succeeded()
+        elif event["event"] == zmq.EVENT_ACCEPTED:
+            self._connections.accepted(watched.server, event["value"])
+        elif event["event"] == zmq.EVENT_DISCONNECTED:
+            self._connections.ended(watched.server, event["value"])
         else:
             watched.failed(reason_of(event["event"], event["value"]))
 
     def _count(self, name: str, reason: str) -> None:
-        if self._failures is not None:
-            self._failures.labels(name, reason).inc()
+        if self._metrics is not None:
+            self._metrics.handshake_failures.labels(name, reason).inc()
         if self._limit.allows(f"{name} {reason}"):
             self._log.warning("handshake refused", socket=name, reason=reason)
 

@@ -14,12 +14,17 @@ from headrace_proto.errors import WireError
 from headrace_proto.specification import RunSpecification
 
 SESSION_BYTES = 16
+MAX_CONTROL_BYTES = 16 * 1024
+"""Of a control message or a header; the longest that there are take two thousand."""
+
 PROGRESS_TOPIC = b"PROGRESS"
 WEIGHTS_TOPIC = b"WEIGHTS"
 
 Session = bytes
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Positive = Annotated[int, Field(ge=1, lt=2**63)]
+Counted = Annotated[int, Field(ge=0, lt=2**62)]
+"""What the other side counts on from: its successors are still a `Count`."""
 
 
 class Message(BaseModel):
@@ -146,13 +151,13 @@ class Progress(Message):
     kind: ClassVar[str] = "PROGRESS"
     learner: Session = Field(min_length=SESSION_BYTES, max_length=SESSION_BYTES)
     gate: Session = Field(min_length=SESSION_BYTES, max_length=SESSION_BYTES)
-    generation: Count
-    version: Count
-    published_version: Count
-    env_steps: Count
-    received_batch: Count
-    trained_batch: Count
-    trained: Count
+    generation: Counted
+    version: Counted
+    published_version: Counted
+    env_steps: Counted
+    received_batch: Counted
+    trained_batch: Counted
+    trained: Counted
     rejected: dict[str, Count] = Field(max_length=32)
     run: RunSpecification
     waiting_for: str = Field(max_length=64)
@@ -160,16 +165,14 @@ class Progress(Message):
 
 
 def decode_kind(data: bytes) -> tuple[str, dict[str, Any]]:
-    """Kind and fields of a message; raises WireError("schema") for another schema version, "malformed" otherwise."""
-    fields = codec.decode(data)
+    """Kind and fields of a message; raises WireError: "schema" for another schema version, "oversized", "malformed"."""
+    fields = codec.decode(data, MAX_CONTROL_BYTES)
     if not isinstance(fields, dict):
         raise WireError("malformed", "a message is a map")
     schema = fields.pop("schema", None)
     if type(schema) is not int or schema != SCHEMA_VERSION:
-        raise WireError(
-            "schema",
-            f"the peer speaks schema version {schema!r}, this side {SCHEMA_VERSION}: run the same release of both",
-        )
+        spoken = f"schema version {schema}" if type(schema) is int else "no schema version"
+        raise WireError("schema", f"the peer speaks {spoken}, this side {SCHEMA_VERSION}: run the same release of both")
     kind = fields.pop("kind", None)
     if not isinstance(kind, str):
         raise WireError("malformed", "a message names its kind")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from headrace_proto import SCHEMA_VERSION, __version__
+from headrace_proto.connection_metrics import ConnectionMetrics
 from headrace_proto.counted_histogram import CountedHistogram
 from headrace_proto.replay_metrics import ReplayMetrics
 
@@ -19,7 +20,9 @@ LOSS_CAUSES = ("actor_gone", "transport", "gate_restart", "epoch")
 
 REFUSAL_REASONS = (
     "malformed",
+    "oversized",
     "schema",
+    "no_seat",
     "unknown_session",
     "revoked_credit",
     "over_credit",
@@ -28,9 +31,6 @@ REFUSAL_REASONS = (
     "unexpected",
 )
 """Why a message that stands for no credit was refused."""
-
-HANDSHAKE_FAILURE_REASONS = ("unknown_key", "wrong_server_key", "not_curve", "broken")
-"""Why a peer could not connect to a bound socket."""
 
 LAG_BUCKETS = (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 48, 64, 96, 128, 256)
 RETURN_BUCKETS = (-20, -10, -5, 0, 1, 2, 5, 10, 20, 50, 100, 200, 300, 500, 1000, 2000, 5000, 10000, 50000)
@@ -42,15 +42,6 @@ def _build_info(registry: CollectorRegistry, service: str) -> None:
     Gauge(
         "headrace_build_info", "Release of this service.", ["service", "version", "schema"], registry=registry
     ).labels(service, __version__, str(SCHEMA_VERSION)).set(1)
-
-
-def _handshake_failures(registry: CollectorRegistry) -> Counter:
-    return Counter(
-        "headrace_handshake_failures_total",
-        "Connections refused at this service's sockets, by reason.",
-        ["socket", "reason"],
-        registry=registry,
-    )
 
 
 class ActorMetrics:
@@ -103,7 +94,7 @@ class GateMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         _build_info(registry, "gate")
-        self.handshake_failures = _handshake_failures(registry)
+        self.connections = ConnectionMetrics(registry)
 
         def gauge(name: str, text: str) -> Gauge:
             return Gauge(f"headrace_gate_{name}", text, registry=registry)
@@ -169,7 +160,7 @@ class LearnerMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         _build_info(registry, "learner")
-        self.handshake_failures = _handshake_failures(registry)
+        self.connections = ConnectionMetrics(registry)
 
         def gauge(name: str, text: str) -> Gauge:
             return Gauge(f"headrace_learner_{name}", text, registry=registry)

@@ -65,8 +65,8 @@ class Rollout:
 
 
 def decode(data: bytes | memoryview, run: RunSpecification, count: int) -> Rollout:
-    """Decode a rollout and hold it against the run and the count in its header; raises WireError("malformed")."""
-    fields = codec.decode(data)
+    """Decode a rollout and hold it against the run and the count in its header; raises WireError."""
+    fields = codec.decode(data, max_payload_bytes(run))
     if not isinstance(fields, dict) or set(fields) != FIELDS:
         raise WireError("malformed", "a rollout is a map with exactly the fields of the specification")
     rollout = Rollout(**fields)

@@ -10,9 +10,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import zmq
-from prometheus_client import Counter
 
 from headrace_proto.codec import MAX_MESSAGE_BYTES
+from headrace_proto.connection_metrics import ConnectionMetrics
+from headrace_proto.connections import Connections
 from headrace_proto.curve import ClientKeys, Curve
 from headrace_proto.errors import UserError
 from headrace_proto.handshakes import HandshakeWatch, Refusal
@@ -61,15 +62,18 @@ class _Connection:
 class ServiceSockets:
     """The sockets of one service: a context, the keys on its TCP sockets, and a watch over their handshakes."""
 
-    def __init__(self, role: Role, settings: SocketSettings, log: Logger, failures: Counter | None = None) -> None:
-        """`failures` counts failed handshakes by socket and reason. Raises UserError for keys that cannot be used."""
+    def __init__(
+        self, role: Role, settings: SocketSettings, log: Logger, metrics: ConnectionMetrics | None = None
+    ) -> None:
+        """`metrics` are of the sockets that are bound. Raises UserError for keys that cannot be used."""
         self._insecure = settings.insecure
         self._log = log
         self._limit = RateLimit()
         self._connections: list[_Connection] = []
         keyring = None if settings.keys is None else Keyring(settings.keys, role)
         self.context = context()
-        self._watch = HandshakeWatch(failures, log)
+        self.connections = Connections(metrics, log)
+        self._watch = HandshakeWatch(metrics, self.connections, log)
         self._curve = None if keyring is None else Curve(self.context, keyring, log)
 
     def make(self, kind: int) -> zmq.Socket[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from headrace_gate.gate import Gate
 from headrace_gate.ledger import CreditLedger
 from headrace_proto import messages
 from ledger_model.world import World
@@ -13,8 +14,8 @@ def broken(before: World, after: World) -> str:
     """What no longer holds after a move, in a sentence; empty if all holds."""
     for is_broken, sentence in (
         (after.gate.ledger.alive > after.size.capacity, "more transitions are alive than the capacity"),
-        (not _account_closes(after), "the account does not close"),
-        (not _places_agree(after), "the ledger and what is queued, untrained or owed differ"),
+        (not account_closes(after.gate), "the account does not close"),
+        (not places_agree(after.gate), "the ledger and what is queued, untrained or owed differ"),
         (_is_kept_twice(after), "the gate keeps one rollout twice"),
         (_is_made_twice(before, after), "a credit was made twice"),
     ):
@@ -23,14 +24,16 @@ def broken(before: World, after: World) -> str:
     return ""
 
 
-def _account_closes(world: World) -> bool:
-    ledger = world.gate.ledger
+def account_closes(gate: Gate) -> bool:
+    """promised - returned = trained + rejected + lost + alive."""
+    ledger = gate.ledger
     settled = ledger.returned_total + ledger.trained_total + ledger.rejected.total() + ledger.lost.total()
     return ledger.promised_total == settled + ledger.alive
 
 
-def _places_agree(world: World) -> bool:
-    ledger, gate = world.gate.ledger, world.gate
+def places_agree(gate: Gate) -> bool:
+    """What the ledger counts is what is owed, queued and untrained."""
+    ledger = gate.ledger
     owed = sum(credit.remaining for session in ledger.sessions for credit in ledger.credits(session).values())
     untrained = sum(batch.count for batch in gate.learner.untrained)
     return (ledger.outstanding, ledger.queued, ledger.delivered) == (owed, gate.queue.transitions, untrained)

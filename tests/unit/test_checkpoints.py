@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,68 @@ def test_a_damaged_checkpoint_is_noticed_and_the_one_before_it_taken_saying_so(t
     assert "step-000000200" in warnings[0]
     with pytest.raises(UserError, match="step-000000200"):
         checkpoint_store.resolve(tmp_path, "200", warnings)
+
+
+def with_model(folder: Path, model: bytes) -> None:
+    """Put another model into a checkpoint, with its checksum: nothing is damaged, it was meant so."""
+    (folder / MODEL_FILE).write_bytes(model)
+    state = json.loads((folder / STATE_FILE).read_text()) | {"model_sha256": hashlib.sha256(model).hexdigest()}
+    (folder / STATE_FILE).write_text(json.dumps(state))
+
+
+def a_model(dtype: str, shape: list[int], size: int) -> bytes:
+    header = json.dumps({"online/x": {"dtype": dtype, "shape": shape, "data_offsets": [0, size]}}).encode()
+    return len(header).to_bytes(8, "little") + header + bytes(size)
+
+
+LIES = [
+    pytest.param(a_model("F32", [3], 8), id="shape"),
+    pytest.param(a_model("F32", [2], 8)[:-1], id="cut short"),
+    pytest.param(a_model("F32", [2**40, 2**40], 8), id="huge"),
+    pytest.param((2**40).to_bytes(8, "little") + b"{}", id="header"),
+    pytest.param(b"", id="empty"),
+]
+
+
+@pytest.mark.parametrize("model", LIES)
+def test_a_checkpoint_that_lies_about_its_shapes_is_refused_though_its_checksum_is_right(
+    tmp_path: Path, model: bytes
+) -> None:
+    a_checkpoint(tmp_path, 100)
+    with_model(a_checkpoint(tmp_path, 200), model)
+    warnings = Warnings()
+
+    assert resolved(tmp_path, "latest") == 100
+    with pytest.raises(UserError, match=r"step-000000200.*not a checkpoint's"):
+        checkpoint_store.resolve(tmp_path, "200", warnings)
+
+
+def test_tensors_that_torch_cannot_hold_are_refused_when_they_are_loaded(tmp_path: Path) -> None:
+    folder = a_checkpoint(tmp_path, 100)
+    with_model(folder, a_model("F6_E2M3", [4], 3))
+
+    with pytest.raises(InvalidCheckpointError, match=r"step-000000100.*not a checkpoint's"):
+        checkpoints.read(folder).tensors()
+    with pytest.raises(UserError, match="cannot use the checkpoint"):
+        saving.restore(a_learner(), checkpoints.read(folder))
+
+
+@pytest.mark.parametrize("change", ["no random numbers", "other shapes", "odd name"])
+def test_a_checkpoint_of_other_tensors_than_a_learners_is_a_persons_mistake(tmp_path: Path, change: str) -> None:
+    learner = a_learner()
+    learner.train(batches_of(1)[0])
+    tensors = learner.tensors()
+    if change == "no random numbers":
+        del tensors["random/torch"]
+    elif change == "other shapes":
+        tensors["optimizer/0/exp_avg"] = torch.zeros(2, dtype=torch.complex64)
+        tensors["random/torch"] = torch.zeros(3)
+    else:
+        tensors["optimizer/a/b/c"] = torch.zeros(1)
+    checkpoint = checkpoints.write(tmp_path / "step-8", a_state(8), tensors)
+
+    with pytest.raises(UserError, match="cannot use the checkpoint"):
+        saving.restore(a_learner(), checkpoint)
 
 
 def test_an_interrupted_write_leaves_the_old_checkpoints_and_nothing_that_looks_like_a_new_one(

@@ -53,7 +53,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def arrive(self, data: st.DataObject, count: int, part: int, final: bool, good: bool) -> None:
         session, number = data.draw(st.sampled_from(self.open_credits()))
         credit = self.ledger.credits(session)[number]
-        stands = part not in credit.parts and count <= credit.remaining
+        stands = part <= credit.count and part not in credit.parts and count <= credit.remaining
         with contextlib.nullcontext() if stands else pytest.raises(WireError, match=r"duplicate|over_credit"):
             if good:
                 self.ledger.accept(session, number, part, count, final=final)

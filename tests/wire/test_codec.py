@@ -98,6 +98,16 @@ def test_an_oversized_message_is_refused_before_it_is_read() -> None:
         codec.decode(memoryview(bytearray(codec.MAX_MESSAGE_BYTES + 1)))
 
 
+@pytest.mark.parametrize("empty", [b"\x80", b"\x90"], ids=["maps", "lists"])
+def test_a_message_cannot_hold_more_maps_and_lists_than_any_that_there_is(empty: bytes) -> None:
+    inner = b"\x9f" + 15 * empty
+
+    with pytest.raises(WireError, match="maps and lists"):
+        codec.decode(b"\x95" + 5 * inner)
+
+    assert len(codec.decode(b"\x93" + 3 * inner)) == 3
+
+
 def test_extension_types_and_deep_nesting_are_refused() -> None:
     with pytest.raises(WireError, match="malformed"):
         codec.decode(msgpack.packb(msgpack.ExtType(5, b"payload")))

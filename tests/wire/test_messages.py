@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -101,7 +102,8 @@ def test_a_rollout_brings_what_an_lstm_remembered() -> None:
 @pytest.mark.parametrize(
     ("run", "state", "reason"),
     [
-        (RUN, REMEMBERED, "malformed"),
+        (RUN, REMEMBERED, "oversized"),
+        (RUN, REMEMBERED[:, :9], "malformed"),
         (LSTM_RUN, None, "malformed"),
         (LSTM_RUN, REMEMBERED[:, :255], "malformed"),
         (LSTM_RUN, REMEMBERED.astype(np.int32), "malformed"),
@@ -154,6 +156,63 @@ def test_a_weights_blob_with_a_deeply_nested_header_is_refused() -> None:
 
     with pytest.raises(WireError):
         weights.decode(len(header).to_bytes(8, "little") + header)
+
+
+def blob_of(tensors: dict[str, object], data: bytes = b"", **metadata: object) -> bytes:
+    told = {"schema": "3", "generation": "1", "version": "2", "env_steps": "3", **metadata}
+    header = json.dumps({"__metadata__": told, **tensors}).encode()
+    return len(header).to_bytes(8, "little") + header + data
+
+
+def a_tensor(dtype: str, shape: list[int], size: int) -> dict[str, object]:
+    return {"a": {"dtype": dtype, "shape": shape, "data_offsets": [0, size]}}
+
+
+@pytest.mark.parametrize(
+    "blob",
+    [
+        blob_of(a_tensor("F32", [3], 8), bytes(8)),
+        blob_of(a_tensor("F32", [2], 8), bytes(4)),
+        blob_of(a_tensor("F32", [2], 8), bytes(12)),
+        blob_of(a_tensor("F32", [2**40], 8), bytes(8)),
+        blob_of(a_tensor("F32", [0, 2**62, 2**62], 0)),
+        blob_of(a_tensor("F4", [2], 1), bytes(1)),
+        blob_of({}, generation=float("inf")),
+        blob_of({}, generation="-1"),
+        blob_of({}, version="9" * 4000),
+        blob_of({}, env_steps=str(2**63)),
+        (2**62).to_bytes(8, "little") + b"{}",
+    ],
+    ids=[
+        "longer",
+        "cut",
+        "more",
+        "huge",
+        "strides",
+        "half a byte",
+        "infinite",
+        "negative",
+        "long",
+        "63 bits",
+        "header",
+    ],
+)
+def test_a_weights_blob_that_lies_is_refused(blob: bytes) -> None:
+    with pytest.raises(WireError, match=r"malformed|oversized"):
+        weights.decode(blob)
+
+
+def test_a_blob_that_does_not_lie_is_read() -> None:
+    read = weights.decode(blob_of(a_tensor("F32", [2], 8), bytes(8)))
+
+    assert (read.generation, read.version, read.env_steps, read.tensors["a"].tolist()) == (1, 2, 3, [0.0, 0.0])
+
+
+def test_a_control_message_beyond_its_limit_is_refused_before_it_is_decoded() -> None:
+    with pytest.raises(WireError) as refusal:
+        messages.decode_kind(bytes(messages.MAX_CONTROL_BYTES + 1))
+
+    assert refusal.value.reason == "oversized"
 
 
 def test_messages_of_other_kinds_are_not_confused() -> None:

@@ -76,7 +76,7 @@ class SampledPolicy(CheckpointPolicy):
 
 
 def read(checkpoint: Checkpoint, epsilon: float, seed: int) -> CheckpointPolicy:
-    """The policy of a checkpoint's online network; raises OSError or SafetensorError if it cannot be read."""
+    """The policy of a checkpoint's online network; raises OSError or InvalidCheckpointError if it cannot be read."""
     run = checkpoint.state.run
     torch.set_num_threads(1)
     network = networks.build_for(run)

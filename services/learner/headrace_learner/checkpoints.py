@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError, safe_open
 
 from headrace_proto.errors import HeadraceError, UserError
 from headrace_proto.run_settings import RunSettings
@@ -84,10 +85,16 @@ class Checkpoint:
     state: CheckpointState
 
     def tensors(self) -> dict[str, Tensor]:
-        """Networks, optimizer and random numbers, by the names of `Learner.tensors`."""
+        """Networks, optimizer and random numbers, by the names of `Learner.tensors`.
+
+        Raises OSError, and InvalidCheckpointError for what torch cannot hold.
+        """
         import safetensors.torch
 
-        return safetensors.torch.load_file(self.path / MODEL_FILE)
+        try:
+            return safetensors.torch.load_file(self.path / MODEL_FILE)
+        except (SafetensorError, KeyError, RuntimeError) as error:
+            raise InvalidCheckpointError(f"{self.path}: {MODEL_FILE} is not a checkpoint's: {error}") from None
 
 
 def read(folder: Path) -> Checkpoint:
@@ -106,7 +113,11 @@ def read(folder: Path) -> Checkpoint:
         raise InvalidCheckpointError(
             f"{folder}: {MODEL_FILE} is cut short or damaged: its SHA-256 is not the saved one"
         )
-    return Checkpoint(folder, state)
+    try:
+        with safe_open(folder / MODEL_FILE, framework="numpy"):  # holds the header against the file's length
+            return Checkpoint(folder, state)
+    except (SafetensorError, OSError) as error:
+        raise InvalidCheckpointError(f"{folder}: {MODEL_FILE} is not a checkpoint's: {error}") from error
 
 
 def write(folder: Path, state: CheckpointState, tensors: dict[str, Tensor]) -> Checkpoint:

@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from contextlib import closing
 
 from prometheus_client import CollectorRegistry
-from safetensors import SafetensorError
 
 from headrace_learner import checkpoint_policy, evaluation, run
 from headrace_learner.checkpoint_policy import CheckpointPolicy
-from headrace_learner.checkpoints import Checkpoint
+from headrace_learner.checkpoints import Checkpoint, InvalidCheckpointError
 from headrace_learner.choice import require_same_actions
 from headrace_learner.following import Follower
 from headrace_proto import logs
@@ -80,7 +79,7 @@ class Evaluator:
         require_same_actions(checkpoint)
         try:
             policy = checkpoint_policy.read(checkpoint, self._settings.epsilon, self._settings.seed)
-        except (OSError, SafetensorError) as error:
+        except (OSError, InvalidCheckpointError) as error:
             self._look_anew(checkpoint, error)
             return
         scores = self._play(policy, checkpoint)

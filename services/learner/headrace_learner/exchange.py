@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import zmq
 
-from headrace_learner import batches
+from headrace_learner import batches, subscriptions
 from headrace_learner.batches import Batch
 from headrace_proto import messages
 from headrace_proto.errors import HeadraceError, WireError
@@ -162,10 +162,10 @@ class Exchange:
             poller.register(self._puller, zmq.POLLIN)
         ready = dict(poller.poll(self._milliseconds_to_wait()))
         if self._wake in ready:
-            self._drain(self._wake)
+            self._drain_wake()
         self._send_posted()
         if self._publisher in ready:
-            self._is_answer_due |= any(_asks_for_weights(message) for message in self._drain(self._publisher))
+            self._is_answer_due |= subscriptions.hear(self._publisher, self._sockets.connections)
         self._answer_subscriptions()
         if self._puller in ready:
             self._receive()
@@ -179,12 +179,9 @@ class Exchange:
             due = min(due, self._last_weights + GATHER_SECONDS)
         return max(0, int((due - now) * 1000) + 1)
 
-    @staticmethod
-    def _drain(socket: zmq.Socket[bytes]) -> list[bytes]:
-        received = []
-        while socket.poll(0):
-            received.append(socket.recv(zmq.NOBLOCK))
-        return received
+    def _drain_wake(self) -> None:
+        while self._wake.poll(0):
+            self._wake.recv(zmq.NOBLOCK)
 
     def _send_posted(self) -> None:
         is_told = False
@@ -256,8 +253,3 @@ class Exchange:
         self._metrics.refused_batches.inc()
         if self._may_log.allows("refused"):
             self._log.warning("batch_refused", reason=reason)
-
-
-def _asks_for_weights(subscription: bytes) -> bool:
-    """Whether a message from XPUB, 1 and a prefix of topics, subscribes to WEIGHTS."""
-    return subscription[:1] == b"\x01" and WEIGHTS_TOPIC.startswith(subscription[1:])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from headrace_learner import checkpoint_store, checkpoints
-from headrace_learner.checkpoints import Checkpoint, CheckpointState
+from headrace_learner.checkpoints import Checkpoint, CheckpointState, InvalidCheckpointError
 from headrace_learner.training import Learner
 from headrace_proto.errors import NonFiniteError, UserError
 from headrace_proto.logs import Logger
@@ -112,7 +112,13 @@ def restore(learner: Learner, checkpoint: Checkpoint) -> None:
             f"--optimizer {learner.settings.optimizer}: the checkpoint at env_steps {checkpoint.state.env_steps} was "
             f"trained with {saved_optimizer}, whose state it holds; allowed: {saved_optimizer}"
         )
-    learner.load_tensors(checkpoint.tensors())
+    try:
+        learner.load_tensors(checkpoint.tensors())
+    except (InvalidCheckpointError, LookupError, ValueError, TypeError, RuntimeError) as error:
+        raise UserError(
+            f"cannot use the checkpoint {checkpoint.path}: its tensors are not this learner's: {error}; choose "
+            "another, or latest"
+        ) from error
     state, counters = checkpoint.state, learner.counters
     counters.env_steps = state.env_steps
     counters.updates = state.updates

@@ -123,7 +123,7 @@ def _serve_from(
         identity,
         Standing(env_steps=learner.counters.env_steps),
         specification,
-        ServiceSockets("learner", settings, log, metrics.handshake_failures),
+        ServiceSockets("learner", settings, log, metrics.connections),
         settings.weights_bind,
         settings.batches_address,
         metrics,

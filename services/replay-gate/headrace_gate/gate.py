@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from headrace_gate import epochs, turns
+from headrace_gate import admission, epochs, turns
 from headrace_gate.flaws import flaw
 from headrace_gate.learner_account import LearnerAccount, SentBatch
 from headrace_gate.ledger import CreditLedger
@@ -177,20 +177,19 @@ class Gate:
         roster = Roster.restore(self.limits.lease_seconds, state["roster"], now)
         self.learner = LearnerAccount.restore(self.identity, state["learner"], ledger)
         self.ledger, self.roster = ledger, roster
+        # With a smaller capacity than its predecessor's the gate still takes what that one had promised.
+        self.queue = RolloutQueue(max(self.limits.capacity, ledger.alive))
         for session in ledger.sessions:
             if session not in roster.seats:
                 self._finish_all(session, now)
 
     def _on_join(self, session: Session, join: messages.Join, now: float) -> None:
-        if self.run is None:
-            self._tell(session, Leave(code="not_ready", reason="the gate has not heard from a learner yet"))
+        if (leave := admission.refusal(session, self.learner, self.roster)) is not None:
+            self._tell(session, leave)
+            if leave.reason == admission.FULL:
+                raise WireError("no_seat", leave.reason)
             return
-        if self.learner.is_finished:
-            self._tell(session, Leave(code="finished", reason="the run is finished"))
-            return
-        if not turns.may_join(session, self.learner, self.roster):
-            self._tell(session, Leave(code="not_ready", reason="a deterministic run has one actor"))
-            return
+        assert self.run is not None
         seat = self.roster.join(session, now)
         welcome = messages.Welcome(
             actor=seat.actor,

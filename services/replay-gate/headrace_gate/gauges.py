@@ -16,7 +16,7 @@ class Gauges:
         self.capacity_limited_for_seconds = 0.0
         self._shown = OneMoment(registry)
         self._metrics = GateMetrics(self._shown.registry)
-        self.handshake_failures = self._metrics.handshake_failures
+        self.connections = self._metrics.connections
         self._metrics.capacity.set(capacity)
         self._exported: dict[Counter, int] = {}
         self._first_generation: int | None = None

@@ -14,6 +14,8 @@ from headrace_proto import SCHEMA_VERSION, codec
 from headrace_proto.errors import HeadraceError, UserError, WireError
 
 _CHECKSUM_BYTES = 4
+_MOST_ITEMS = 2**24
+"""Of an account: a few for each credit and seat. A peer's messages have far fewer."""
 
 
 class DamagedJournalError(HeadraceError):
@@ -40,7 +42,7 @@ class Journal:
         if zlib.crc32(body) != int.from_bytes(checksum, "big"):
             raise DamagedJournalError("its checksum is wrong")
         try:
-            record = codec.decode(body)
+            record = codec.decode(body, most_items=_MOST_ITEMS)
         except WireError as error:
             raise DamagedJournalError(error.detail) from error
         if not isinstance(record, dict) or record.get("schema") != SCHEMA_VERSION:

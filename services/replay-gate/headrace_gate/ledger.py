@@ -97,6 +97,8 @@ class CreditLedger:
         credit = self.credits(session).get(number)
         if credit is None:
             raise WireError("revoked_credit", f"credit {number} is not open: taken back, or closed")
+        if part > credit.count:  # each rollout but an empty last one has a transition, so that `parts` is bounded
+            raise WireError("over_credit", f"part {part} of credit {number}, which has {credit.count} transitions")
         if part in credit.parts:
             raise WireError("duplicate", f"part {part} of credit {number} came before")
         if count > credit.remaining:

@@ -8,6 +8,9 @@ from typing import Any
 
 from headrace_proto.messages import Session
 
+MAX_SEATS = 1024
+"""Most sessions at once: whoever is let in could open any number, each of which the gate looks at every turn."""
+
 
 @dataclass(slots=True)
 class Seat:

@@ -18,9 +18,11 @@ from headrace_proto import messages
 from headrace_proto.errors import HeadraceError, UserError, WireError
 from headrace_proto.lifecycle import StopSignal
 from headrace_proto.logs import Logger, RateLimit
-from headrace_proto.messages import BatchHeader, Message, Progress, Session
+from headrace_proto.messages import MAX_CONTROL_BYTES, BatchHeader, Message, Progress, Session
+from headrace_proto.rollouts import max_payload_bytes
 from headrace_proto.settings import GateSettings
 from headrace_proto.sockets import ServiceSockets
+from headrace_proto.specification import RunSpecification
 from headrace_proto.telemetry import Health
 
 POLL_MILLISECONDS = 100
@@ -36,7 +38,7 @@ class GateService:
         self._limit = RateLimit()
         self._health = health
         self._gauges = Gauges(registry, settings.capacity)
-        self._sockets = ServiceSockets("gate", settings, log, self._gauges.handshake_failures)
+        self._sockets = ServiceSockets("gate", settings, log, self._gauges.connections)
         try:
             self._open_sockets(settings)
         except HeadraceError:
@@ -141,11 +143,9 @@ class GateService:
     def _receive_burst(self, socket: zmq.Socket[bytes], receive: Callable[[list[zmq.Frame]], None]) -> None:
         for _ in range(BURST):
             try:
-                frames = socket.recv_multipart(zmq.NOBLOCK, copy=False)
+                receive(self._sockets.connections.receive(socket))
             except zmq.Again:
                 return
-            try:
-                receive(frames)
             except WireError as error:
                 self._gauges.count_refusal(error.reason)
                 if self._limit.allows(error.reason):
@@ -155,21 +155,27 @@ class GateService:
         self._gauges.received(sum(map(len, frames)))
         if len(frames) != 2:
             raise WireError("frame_count", f"TRANSITIONS has 2 frames, not {len(frames)}")
-        self.gate.on_rollout(frames[0].bytes, frames[1], time.monotonic())
+        self.gate.on_rollout(_control_bytes(frames[0]), frames[1], time.monotonic())
 
     def _receive_control(self, frames: list[zmq.Frame]) -> None:
         if len(frames) != 2:
             raise WireError("frame_count", f"a control message has one frame, not {len(frames) - 1}")
-        self.gate.on_actor_message(frames[0].bytes, frames[1].bytes, time.monotonic())
+        self.gate.on_actor_message(frames[0].bytes, _control_bytes(frames[1]), time.monotonic())
 
     def _receive_progress(self, frames: list[zmq.Frame]) -> None:
         if len(frames) != 2:
             raise WireError("frame_count", f"PROGRESS has 2 frames, not {len(frames)}")
-        progress = messages.decode(Progress, frames[1].bytes)
+        progress = messages.decode(Progress, _control_bytes(frames[1]))
+        self._expect(progress.run)
         if self.gate.on_progress(progress, time.monotonic()):
             generation = self.gate.learner.generation
             self._gauges.met_learner(generation)
             self._log.info("learner met", generation=generation, env_steps=progress.env_steps, game=progress.run.game)
+
+    def _expect(self, run: RunSpecification) -> None:
+        # Credits let so many rollouts be under way, those that a game's end cut short aside.
+        rollouts = -(-self.gate.limits.capacity // run.rollout_length)
+        self._sockets.connections.expected_bytes = rollouts * max_payload_bytes(run)
 
     def _forgive_own_pause(self, now: float) -> None:
         # A gate that was itself stopped has heard nobody, which is not the actors' fault.
@@ -223,3 +229,9 @@ class GateService:
                 capacity=gate.limits.capacity,
                 would_lift_it=gate.ledger.alive + gate.roster.waiting_transitions,
             )
+
+
+def _control_bytes(frame: zmq.Frame) -> bytes:
+    if len(frame) > MAX_CONTROL_BYTES:  # before it is copied
+        raise WireError("oversized", f"a header of {len(frame)} bytes, at most {MAX_CONTROL_BYTES} are allowed")
+    return frame.bytes

@@ -10,7 +10,6 @@ from __future__ import annotations
 from headrace_gate.learner_account import LearnerAccount
 from headrace_gate.ledger import CreditLedger
 from headrace_gate.roster import Roster
-from headrace_proto.messages import Session
 
 
 def may_grant(learner: LearnerAccount, ledger: CreditLedger) -> bool:
@@ -31,6 +30,3 @@ def is_learners(learner: LearnerAccount, ledger: CreditLedger, roster: Roster) -
     return first[1].asked_count > ledger.room
 
 
-def may_join(session: Session, learner: LearnerAccount, roster: Roster) -> bool:
-    """Whether a session may be seated: a deterministic run has one actor."""
-    return not learner.takes_turns or not roster.seats or session in roster.seats

@@ -1,0 +1,52 @@
+"""`make fuzz ARGS="--target decoder --runs 1000000"`: coverage-guided fuzzing of one target, by atheris on libFuzzer.
+
+New inputs that reach something new are kept in build/fuzzing/TARGET, beside the input that broke something, if one did;
+`--minimise` writes what is worth keeping of them to tests/fuzzing/corpus. Exit status 0 if nothing broke.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import atheris
+
+from fuzzing import targets
+
+WORK = Path("build/fuzzing")
+LONGEST_INPUT_BYTES = 4096
+SECONDS_FOR_ONE_INPUT = 20
+MEMORY_MIB = 2048
+INSTRUMENTED = ["headrace_proto", "headrace_gate", "headrace_learner", "msgpack", "fuzzing"]
+
+
+def main() -> None:
+    """Fuzz until so many inputs were tried; libFuzzer ends the process."""
+    parser = argparse.ArgumentParser(prog="make fuzz")
+    parser.add_argument("--target", choices=targets.TARGETS, required=True)
+    parser.add_argument("--runs", type=int, default=1_000_000, help="inputs to try")
+    parser.add_argument("--seed", type=int, default=0, help="of the mutations; 0 draws one")
+    parser.add_argument("--minimise", action="store_true", help="keep what is worth it, in place of fuzzing")
+    chosen = parser.parse_args()
+    with atheris.instrument_imports(include=INSTRUMENTED):
+        target = targets.load(chosen.target)
+    kept, work = targets.CORPUS / chosen.target, WORK / chosen.target
+    for folder in (kept, work):
+        folder.mkdir(parents=True, exist_ok=True)
+    for place, seed in enumerate(target.seeds()):
+        (work / f"seed-{place}").write_bytes(seed)
+    folders = [str(kept), str(work)] if chosen.minimise else [str(work), str(kept)]
+    limits = [
+        f"-max_len={LONGEST_INPUT_BYTES}",
+        f"-timeout={SECONDS_FOR_ONE_INPUT}",
+        f"-rss_limit_mb={MEMORY_MIB}",
+        f"-artifact_prefix={work}/broken-",
+    ]
+    what = ["-merge=1"] if chosen.minimise else [f"-runs={chosen.runs}", f"-seed={chosen.seed}", "-print_final_stats=1"]
+    atheris.Setup([sys.argv[0], *limits, *what, *folders], target.one_input)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

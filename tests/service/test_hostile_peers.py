@@ -1,0 +1,195 @@
+"""Gate, learner and actor as real processes under peers that mean them ill: they train on, and each offence is counted.
+
+How fast they train meanwhile is measured by `python -m siege`, and told in docs/security.md.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import hostile_peers
+import pytest
+from hostile_peers import Target
+from separate_services import Services
+from waiting import wait_until
+
+from headrace_proto import keys
+
+MOST_RESIDENT_BYTES = 768 * 1024**2
+"""Of the gate, whatever its peers do. It takes 60 MiB by itself."""
+
+pytestmark = pytest.mark.timeout(400)
+
+
+class Besieged:
+    """Services that train, and a target for attacks on them."""
+
+    def __init__(self, folder: Path, keys_folder: Path | None, stack: ExitStack, most_open_files: int | None) -> None:
+        self.services = Services(folder, stack)
+        self.processes: list[subprocess.Popen[bytes]] = [
+            self.services.start("gate", keys_folder, most_open_files),
+            self.services.start("learner", keys_folder),
+            self.services.start("actor", keys_folder),
+        ]
+        self.target = Target(self.services.addresses, None if keys_folder is None else keys_folder)
+        self.services.trains_on()
+
+    @contextmanager
+    def standing(self) -> Iterator[None]:
+        """Attacked within, and after: every process lives, the gate keeps its memory, training goes on."""
+        try:
+            yield
+            self.services.trains_on()
+        finally:
+            self.target.let_go()
+        self.services.trains_on()
+        assert [process.poll() for process in self.processes] == [None] * 3
+        assert self.resident() < MOST_RESIDENT_BYTES
+
+    def resident(self) -> float:
+        return self.services.value("gate", "process_resident_memory_bytes")
+
+    def refused(self, reason: str) -> float:
+        return self.services.value("gate", "headrace_gate_refused_messages_total", reason=reason)
+
+    def rejected(self, reason: str) -> float:
+        return self.services.value("gate", "headrace_gate_rejected_transitions_total", reason=reason)
+
+    def cut(self, reason: str, service: str = "gate") -> float:
+        return self.services.value(service, "headrace_connections_cut_total", reason=reason)
+
+    def open(self) -> float:
+        return self.services.value("gate", "headrace_connections")
+
+    def broken(self) -> float:
+        return self.services.value("gate", "headrace_handshake_failures_total")
+
+
+@contextmanager
+def besieged(folder: Path, keys_folder: Path | None, most_open_files: int | None = None) -> Iterator[Besieged]:
+    with ExitStack() as stack:
+        yield Besieged(folder, keys_folder, stack, most_open_files)
+
+
+@pytest.fixture(scope="module", params=["no keys", "keys"])
+def standing(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Besieged]:
+    folder: Path = tmp_path_factory.mktemp("besieged")
+    keys_folder = None
+    if request.param == "keys":
+        keys_folder = folder / "keys"
+        keys.make(keys_folder)
+    with besieged(folder, keys_folder) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def without_keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Besieged]:
+    with besieged(tmp_path_factory.mktemp("open"), None) as made:
+        yield made
+
+
+def test_garbage_is_refused_and_counted(standing: Besieged) -> None:
+    before, broken = standing.refused("malformed"), standing.broken()
+
+    with standing.standing():
+        hostile_peers.garbage(standing.target)
+        wait_until(lambda: standing.refused("malformed") >= before + 2000)
+        wait_until(lambda: standing.broken() > broken)
+
+
+def test_huge_frames_are_refused_unread(standing: Besieged) -> None:
+    before = standing.refused("oversized")
+
+    with standing.standing():
+        hostile_peers.huge_frames(standing.target)
+        wait_until(lambda: standing.refused("oversized") >= before + 2)
+
+
+def test_a_message_of_very_many_frames_ends_its_senders_connection(standing: Besieged) -> None:
+    before = standing.refused("frame_count"), standing.cut("frame_count")
+
+    with standing.standing():
+        hostile_peers.many_frames(standing.target)
+        wait_until(lambda: standing.refused("frame_count") > before[0])
+        wait_until(lambda: standing.cut("frame_count") > before[1])
+
+
+def test_a_message_without_an_end_ends_its_senders_connection(without_keys: Besieged) -> None:
+    with without_keys.standing():
+        hostile_peers.endless_frames(without_keys.target)
+        wait_until(lambda: without_keys.cut("endless_message") > 0)
+
+
+def test_messages_without_an_end_over_many_connections_take_no_more_together(without_keys: Besieged) -> None:
+    before = without_keys.cut("endless_message")
+
+    with without_keys.standing():
+        senders = [threading.Thread(target=hostile_peers.endless_frames, args=[without_keys.target]) for _ in range(8)]
+        for sender in senders:
+            sender.start()
+        for sender in senders:
+            sender.join()
+        wait_until(lambda: without_keys.cut("endless_message") >= before + 8)
+
+
+def test_rollouts_of_wrong_shapes_or_rewards_that_are_no_numbers_are_rejected_by_reason(standing: Besieged) -> None:
+    reasons = ("malformed", "not_finite", "oversized")
+    before = {reason: standing.rejected(reason) for reason in reasons}
+
+    with standing.standing():
+        hostile_peers.lies_about_what_was_played(standing.target)
+        wait_until(lambda: all(standing.rejected(reason) > before[reason] for reason in reasons))
+
+
+def test_replayed_numbers_are_refused_by_reason(standing: Besieged) -> None:
+    reasons = {"duplicate": 1, "over_credit": 2, "revoked_credit": 1}
+    before = {reason: standing.refused(reason) for reason in reasons}
+
+    with standing.standing():
+        hostile_peers.replays(standing.target)
+        wait_until(lambda: all(standing.refused(name) >= before[name] + count for name, count in reasons.items()))
+
+
+def test_who_poses_as_another_is_refused_by_reason(standing: Besieged) -> None:
+    before = {reason: standing.refused(reason) for reason in ("unknown_session", "unexpected")}
+
+    with standing.standing():
+        hostile_peers.poses_as_others(standing.target)
+        wait_until(lambda: all(standing.refused(reason) > count for reason, count in before.items()))
+
+
+def test_handshakes_that_stop_half_way_are_ended_and_counted(standing: Besieged) -> None:
+    before = standing.broken()
+
+    with standing.standing():
+        hostile_peers.half_open_handshakes(standing.target)
+        wait_until(lambda: standing.broken() >= before + 100)
+        wait_until(lambda: standing.open() < 50)
+
+
+def test_who_says_anything_but_a_subscription_to_the_learner_is_cut_off(standing: Besieged) -> None:
+    before = standing.cut("unexpected", "learner")
+
+    with standing.standing():
+        hostile_peers.talks_to_a_publisher(standing.target)
+        wait_until(lambda: standing.cut("unexpected", "learner") > before)
+
+
+def test_five_thousand_connections_are_held_and_the_others_served(standing: Besieged) -> None:
+    with standing.standing():
+        hostile_peers.many_connections(standing.target)
+    wait_until(lambda: standing.open() < 50)
+
+
+def test_with_few_open_files_the_gate_says_so_and_ends_the_longest_silent_connections(tmp_path: Path) -> None:
+    with besieged(tmp_path, None, most_open_files=300) as standing:
+        assert b"few files may be open" in (tmp_path / "gate.log").read_bytes()
+
+        with standing.standing():
+            hostile_peers.many_connections(standing.target, count=1_000)
+            wait_until(lambda: standing.cut("connections") >= 500)
+            assert standing.open() <= 300
