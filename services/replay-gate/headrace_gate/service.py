@@ -60,6 +60,8 @@ class GateService:
         account = self.gate.ledger
         self._log.info("stopped", alive=account.alive, trained=account.trained_total, lost=dict(account.lost))
         self._sockets.close()
+        if self._journal is not None:
+            self._journal.close()
 
     def turn(self) -> None:
         """Wait for messages at most a moment, and act on them."""
@@ -117,7 +119,7 @@ class GateService:
         except (DamagedJournalError, LookupError, TypeError, ValueError) as error:
             self._log.warning("damaged journal: a new account begins", path=str(self._journal.path), error=repr(error))
         try:
-            self._journal.write(self.gate.state())
+            self._journal.begin(self.gate.state())
         except OSError as error:
             raise UserError(
                 f"--journal {self._journal.path}: {error.strerror}; name a file that can be written"
@@ -128,7 +130,7 @@ class GateService:
         if self._journal is None:
             return True
         try:
-            self._journal.write(self.gate.state())
+            self._journal.write(self.gate.changes())
         except OSError as error:
             if self._limit.allows("journal"):
                 self._log.error("cannot write the journal: no credit is granted", error=error.strerror)
