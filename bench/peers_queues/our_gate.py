@@ -181,7 +181,7 @@ class LearnersExchange:
                 waiting_for="" if self._exchange.has_batch else "batch",
             )
             self._exchange.report(self._standing)
-            yield len(taken), _shared_bytes(taken.states.shape, taken.lengths)
+            yield len(taken), _shared_bytes(taken.states.shape, taken.lengths) * taken.states.element_size()
 
     def close(self) -> None:
         """Free the sockets."""
@@ -189,6 +189,7 @@ class LearnersExchange:
 
 
 def _shared_bytes(shape: Sequence[int], lengths: NDArray[np.int64]) -> int:
+    """How many numbers the shared frames of rollouts have, whose states are of a shape [N, S, *frame_shape]."""
     stack, *frame = shape[1:]
     return int((lengths + stack).sum()) * int(np.prod(frame))
 

@@ -161,7 +161,7 @@ def test_growth_is_from_the_fewest_actors_to_the_most() -> None:
 
 
 def test_a_queue_whose_command_fails_says_its_last_line(tmp_path: Path) -> None:
-    with pytest.raises(UnavailableError, match="raw PUSH-PULL forwarder: .*nowhere"):
+    with pytest.raises(UnavailableError, match=r"raw PUSH-PULL forwarder: .*nowhere"):
         queue_contests.run(queue_contests.RAW, a_contest(tmp_path / "nowhere"))
 
 
