@@ -33,8 +33,8 @@ RECONNECT_SECONDS = 2.0
 def context() -> zmq.Context[zmq.Socket[bytes]]:
     """A context whose sockets share the limits of this page.
 
-    The process may then open as many files as the system lets it: a connection is one, and an actor has two to the gate,
-    so that the usual limit of 1,024 would keep out the 512th in silence.
+    The process may then open as many files as the system lets it. A connection is one, and an actor has two to the
+    gate, so that the usual limit of 1,024 would keep out the 512th in silence.
     """
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
