@@ -79,6 +79,7 @@ def named(prefix: str, result: Result) -> dict[str, float]:
         f"{prefix}_transitions_per_second": result.transitions / result.seconds,
         f"{prefix}_bytes_per_second": result.payload_bytes / result.seconds,
         f"{prefix}_service_cpu_microseconds": result.service_cpu_seconds / transitions * 1e6,
+        f"{prefix}_cpu_microseconds": result.cpu_seconds / transitions * 1e6,
     }
 
 

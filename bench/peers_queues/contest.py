@@ -60,12 +60,19 @@ class Contest:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came out at the consumer; `service_cpu_seconds` is what the process between used, 0 where there is none."""
+    """What came out at the consumer, and the CPU time that it took: of all producers, the service, and the consumer."""
 
     transitions: int
     payload_bytes: int
     seconds: float
-    service_cpu_seconds: float
+    producers_cpu_seconds: float = 0.0
+    service_cpu_seconds: float = 0.0
+    consumer_cpu_seconds: float = 0.0
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Of all together."""
+        return self.producers_cpu_seconds + self.service_cpu_seconds + self.consumer_cpu_seconds
 
 
 class Producers(AbstractContextManager["Producers"]):
@@ -81,6 +88,10 @@ class Producers(AbstractContextManager["Producers"]):
         for process in self._processes:
             process.kill()
             process.join()
+
+    def cpu_seconds(self) -> float:
+        """Of all together."""
+        return sum(cpu_seconds(process.pid) for process in self._processes)
 
     def require_alive(self) -> None:
         """Raise RuntimeError if one has died."""
@@ -113,11 +124,15 @@ def measure(
         if count:
             break
     _drain(arrivals, contest.warm_up_seconds)
-    cpu, began = cpu_seconds(service), time.monotonic()
+
+    def used() -> tuple[float, float, float]:
+        return producers.cpu_seconds(), cpu_seconds(service), cpu_seconds(os.getpid())
+
+    before, began = used(), time.monotonic()
     transitions, payload_bytes = _drain(arrivals, contest.seconds)
-    seconds = time.monotonic() - began
+    seconds, after = time.monotonic() - began, used()
     producers.require_alive()
-    return Result(transitions, payload_bytes, seconds, cpu_seconds(service) - cpu)
+    return Result(transitions, payload_bytes, seconds, *(end - start for end, start in zip(after, before, strict=True)))
 
 
 def report(result: Result) -> None:

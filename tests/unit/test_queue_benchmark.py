@@ -100,7 +100,7 @@ def test_a_process_that_works_uses_cpu_time_and_no_process_none() -> None:
 
 
 def result(transitions: int, payload_bytes: int = 0) -> Result:
-    return Result(transitions, payload_bytes, seconds=2.0, service_cpu_seconds=0.5)
+    return Result(transitions, payload_bytes, seconds=2.0, producers_cpu_seconds=0.25, service_cpu_seconds=0.5)
 
 
 def test_a_result_is_named_a_second_and_a_transition() -> None:
@@ -108,6 +108,7 @@ def test_a_result_is_named_a_second_and_a_transition() -> None:
         "x_transitions_per_second": 50.0,
         "x_bytes_per_second": 2500.0,
         "x_service_cpu_microseconds": 5000.0,
+        "x_cpu_microseconds": 7500.0,
     }
 
 
