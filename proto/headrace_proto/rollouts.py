@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,7 +77,7 @@ def decode(data: bytes | memoryview, run: RunSpecification, count: int) -> Rollo
 
 def max_payload_bytes(run: RunSpecification) -> int:
     """Upper limit of an encoded rollout of the run, in bytes."""
-    frame = int(np.prod(run.frame_shape)) * np.dtype(run.frame_dtype).itemsize
+    frame = math.prod(run.frame_shape) * np.dtype(run.frame_dtype).itemsize
     recurrent = 2 * LSTM_UNITS * 4 if run.lstm else 0
     return (run.rollout_length + run.frame_stack) * frame + run.rollout_length * 12 + recurrent + 2048
 

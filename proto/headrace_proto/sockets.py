@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import resource
 import socket as unix_socket
 import time
 from collections.abc import Collection
@@ -31,7 +32,13 @@ RECONNECT_SECONDS = 2.0
 
 
 def context() -> zmq.Context[zmq.Socket[bytes]]:
-    """A context whose sockets share the limits of this page."""
+    """A context whose sockets share the limits of this page.
+
+    The process may then open as many files as the system lets it. A connection is one, and an actor has two to the
+    gate, so that the usual limit of 1,024 would keep out the 512th in silence.
+    """
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     made: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     made.linger = LINGER_MILLISECONDS
     made.sndhwm = HIGH_WATER_MARK

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from made_up import a_run
 
 from headrace_gate import epochs
+from headrace_gate.account_entries import Entries
 from headrace_gate.gate import Addresses, Gate, Limits
 from headrace_proto import codec, messages
 from headrace_proto.capacity import least_capacity
@@ -111,6 +112,7 @@ class World:
         self.learner = SimulatedLearner(self.random.randbytes(16), run)
         self.largest_lag = 0
         self.gate = self.new_gate()
+        self.journal = self.whole_account()
         self.turn()
 
     def new_actor(self) -> SimulatedActor:
@@ -121,7 +123,7 @@ class World:
 
     def turn(self) -> None:
         self.gate.tick(self.now)
-        self.journal = codec.decode(codec.encode(self.gate.state()))
+        self.journal |= codec.decode(codec.encode(self.gate.changes()))
         for session, message in self.gate.outbox.to_actors:
             for index, actor in enumerate(self.actors):
                 if actor.session == session and not self.actor_receives(actor, message):
@@ -131,7 +133,12 @@ class World:
         self.gate.outbox.clear()
         self.check()
 
+    def whole_account(self) -> Entries:
+        return dict(codec.decode(codec.encode(self.gate.state())))
+
     def check(self) -> None:
+        self.journal = {key: value for key, value in self.journal.items() if value is not None}
+        assert self.journal == {key: value for key, value in self.whole_account().items() if value is not None}
         ledger = self.gate.ledger
         settled = ledger.returned_total + ledger.trained_total + ledger.rejected.total() + ledger.lost.total()
         assert ledger.alive <= self.limits.capacity
@@ -293,6 +300,7 @@ class World:
     def gate_crashes(self) -> None:
         self.gate = self.new_gate()
         self.gate.restore(self.journal, self.now)
+        self.journal = self.whole_account()
         self.turn()
 
     def heal(self) -> int:

@@ -29,9 +29,11 @@ class Session:
 
     def __init__(self, lease_seconds: float, now: float) -> None:
         self._lease_seconds = lease_seconds
+        self._heartbeat_seconds = lease_seconds / 4
         self._heard_at = now
         self._heartbeat_due = now
         self._ask_due = now
+        self._ask_again_seconds = ASK_AGAIN_SECONDS
         self._asked_credit = 0
         self._asked_count = 0
         self._grant: CreditGrant | None = None
@@ -48,6 +50,7 @@ class Session:
             self._asked_count = count
             self._is_asking = True
             self._ask_due = now
+            self._ask_again_seconds = ASK_AGAIN_SECONDS
 
     def take_grant(self) -> CreditGrant | None:
         """The credit to play against now, if it has been granted."""
@@ -62,10 +65,12 @@ class Session:
         """The messages that are to be sent now."""
         due: list[Message] = []
         if self._is_asking and now >= self._ask_due:
-            self._ask_due = now + ASK_AGAIN_SECONDS
+            self._ask_due = now + self._ask_again_seconds
+            # Who waits long waits in line: a thousand that ask every second would be much of the gate's work.
+            self._ask_again_seconds = max(ASK_AGAIN_SECONDS, self._heartbeat_seconds)
             due.append(CreditRequest(credit=self._asked_credit, count=self._asked_count, finished=self.finished))
         if now >= self._heartbeat_due:
-            self._heartbeat_due = now + self._lease_seconds / 4
+            self._heartbeat_due = now + self._heartbeat_seconds
             due.append(ActorHeartbeat(finished=self.finished, env_steps=self.env_steps, waiting_for=self.waiting_for))
         return due
 

@@ -1,14 +1,13 @@
 """The gate itself: what it does on each message. Pure: messages and time come in, messages to send go out.
 
-The socket loop around it is `service.py`. Whoever calls must write `state()` to the journal before sending `outbox`.
+The socket loop around it is `service.py`. Whoever calls must write `changes()` to the journal before sending `outbox`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from headrace_gate import admission, epochs, turns
+from headrace_gate import account_entries, admission, epochs, turns
 from headrace_gate.flaws import flaw
 from headrace_gate.learner_account import LearnerAccount, SentBatch
 from headrace_gate.ledger import CreditLedger
@@ -166,16 +165,21 @@ class Gate:
         self.learner.forgive(seconds)
         self._learner_heard_at += seconds
 
-    def state(self) -> dict[str, Any]:
-        """Plain values that `restore` takes, for the journal."""
-        return {"ledger": self.ledger.state(), "roster": self.roster.state(), "learner": self.learner.state()}
+    def state(self) -> account_entries.Entries:
+        """The whole account, which `restore` takes."""
+        return account_entries.whole(self.ledger, self.roster, self.learner)
 
-    def restore(self, state: dict[str, Any], now: float) -> None:
+    def changes(self) -> account_entries.Entries:
+        """What of the account may have changed since the last call, for the journal; None for what is gone."""
+        return account_entries.changed(self.ledger, self.roster, self.learner)
+
+    def restore(self, entries: account_entries.Entries, now: float) -> None:
         """Go on with a predecessor's account; the payloads that it had queued are lost."""
-        ledger = CreditLedger.restore(self.limits.capacity, state["ledger"])
+        state = account_entries.parts(entries)
+        ledger = CreditLedger.restore(self.limits.capacity, state.ledger)
         ledger.lose_queued("gate_restart")
-        roster = Roster.restore(self.limits.lease_seconds, state["roster"], now)
-        self.learner = LearnerAccount.restore(self.identity, state["learner"], ledger)
+        roster = Roster.restore(self.limits.lease_seconds, state.roster, now)
+        self.learner = LearnerAccount.restore(self.identity, state.batches, state.progress, ledger)
         self.ledger, self.roster = ledger, roster
         # With a smaller capacity than its predecessor's the gate still takes what that one had promised.
         self.queue = RolloutQueue(max(self.limits.capacity, ledger.alive))

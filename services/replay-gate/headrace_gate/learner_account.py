@@ -32,6 +32,8 @@ class LearnerAccount:
     def __init__(self, gate: Session) -> None:
         self._gate = gate
         self.progress: Progress | None = None
+        self.progress_changed = False
+        """Whether it came since whoever keeps the journal last looked."""
         self.generation = 0
         self.version = 0
         self.batch_number = 0
@@ -111,6 +113,7 @@ class LearnerAccount:
         if is_new:
             self._meet(progress, ledger)
         self.progress = progress
+        self.progress_changed = True
         self.version = max(self.version, progress.version)
         if self.is_greeted:
             self.batch_number = max(self.batch_number, progress.received_batch)
@@ -161,36 +164,40 @@ class LearnerAccount:
         self.untrained.remove(batch)
         ledger.lose_delivered(batch.count, cause)
 
-    def state(self) -> dict[str, Any]:
-        """Plain values that `restore` takes, for the journal."""
-        progress = self.progress
+    def batches(self) -> dict[str, Any]:
+        """All but the learner's progress, as plain values for the journal."""
         return {
             "generation": self.generation,
             "version": self.version,
             "batch_number": self.batch_number,
             "untrained": [[batch.number, batch.count, batch.sent] for batch in self.untrained],
-            "progress": None if progress is None else progress.model_dump(),
             "settled_trained": self._settled_trained,
             "settled_rejected": self._settled_rejected,
             "retired": list(self._retired),
         }
 
+    def progress_state(self) -> dict[str, Any] | None:
+        """The learner's last word, as plain values for the journal."""
+        return None if self.progress is None else self.progress.model_dump()
+
     @classmethod
-    def restore(cls, gate: Session, state: dict[str, Any], ledger: CreditLedger) -> LearnerAccount:
+    def restore(
+        cls, gate: Session, batches: dict[str, Any], progress: dict[str, Any] | None, ledger: CreditLedger
+    ) -> LearnerAccount:
         """The account as it stood; batches that were never sent died with the gate."""
         account = cls(gate)
-        account.generation = state["generation"]
-        account.version = state["version"]
-        account.batch_number = state["batch_number"]
-        account._settled_trained = state["settled_trained"]
-        account._settled_rejected = state["settled_rejected"]
-        account._retired.extend(state["retired"])
-        for number, count, sent in state["untrained"]:
+        account.generation = batches["generation"]
+        account.version = batches["version"]
+        account.batch_number = batches["batch_number"]
+        account._settled_trained = batches["settled_trained"]
+        account._settled_rejected = batches["settled_rejected"]
+        account._retired.extend(batches["retired"])
+        for number, count, sent in batches["untrained"]:
             batch = SentBatch(number, count, sent=sent)
             account.untrained.append(batch)
             if not sent:
                 account._lose(batch, ledger)
-        if state["progress"] is not None:
+        if progress is not None:
             # A run that had finished may be resumed with more steps: only its learner can tell.
-            account.progress = Progress.model_validate({**state["progress"], "finished": False})
+            account.progress = Progress.model_validate({**progress, "finished": False})
         return account

@@ -15,6 +15,11 @@ from typing import Any
 from headrace_proto.errors import HeadraceError, WireError
 from headrace_proto.messages import Session
 
+_TOTALS = (
+    *("queued", "delivered", "promised_total", "returned_total", "accepted_total", "trained_total"),
+    "lost_before_epoch",
+)
+
 
 class LedgerError(HeadraceError):
     """An entry that would break the ledger's equation: a defect of the gate, never a peer's doing."""
@@ -60,7 +65,9 @@ class CreditLedger:
         self.trained_total = 0
         self.rejected: Counter[str] = Counter()
         self.lost: Counter[str] = Counter()
-        self._lost_before_epoch = 0
+        self.lost_before_epoch = 0
+        self.changed: set[Session] = set()
+        """Sessions whose credits changed, until whoever keeps the journal clears it."""
         self._credits: dict[Session, dict[int, Credit]] = {}
 
     @property
@@ -89,6 +96,7 @@ class CreditLedger:
         if number in self.credits(session):
             raise LedgerError(f"credit {number} was granted already")
         self._credits.setdefault(session, {})[number] = Credit(count, version, weights)
+        self.changed.add(session)
         self.outstanding += count
         self.promised_total += count
 
@@ -182,53 +190,44 @@ class CreditLedger:
         for session in self.sessions:
             self.close_session(session, cause)
         self.lose_queued(cause)
-        self._lost_before_epoch = self.lost.total()
+        self.lost_before_epoch = self.lost.total()
 
     @property
     def lost_in_epoch(self) -> int:
         """What was lost since the epoch began."""
-        return self.lost.total() - self._lost_before_epoch
+        return self.lost.total() - self.lost_before_epoch
 
-    def state(self) -> dict[str, Any]:
-        """Plain values that `restore` takes, for the journal."""
-        return {
-            "queued": self.queued,
-            "delivered": self.delivered,
-            "promised_total": self.promised_total,
-            "returned_total": self.returned_total,
-            "accepted_total": self.accepted_total,
-            "trained_total": self.trained_total,
+    def totals(self) -> dict[str, Any]:
+        """All but the credits, as plain values for the journal."""
+        return {name: getattr(self, name) for name in _TOTALS} | {
             "rejected": dict(self.rejected),
             "lost": dict(self.lost),
-            "lost_before_epoch": self._lost_before_epoch,
-            "credits": [
-                [
-                    session,
-                    number,
-                    c.count,
-                    c.granted_at_version,
-                    list(c.weights),
-                    c.arrived,
-                    sorted(c.parts),
-                    c.final_part,
-                ]
-                for session, number, c in self._all()
-            ],
         }
+
+    def owed(self, session: Session) -> list[list[Any]]:
+        """The open credits of a session, as plain values for the journal."""
+        return [
+            [number, c.count, c.granted_at_version, list(c.weights), c.arrived, sorted(c.parts), c.final_part]
+            for number, c in self.credits(session).items()
+        ]
+
+    def state(self) -> dict[str, Any]:
+        """Plain values that `restore` takes."""
+        return {"totals": self.totals(), "owed": {session: self.owed(session) for session in self._credits}}
 
     @classmethod
     def restore(cls, capacity: int, state: dict[str, Any]) -> CreditLedger:
         """The ledger as it stood when `state` was taken."""
-        ledger = cls(capacity)
-        for name in ("queued", "delivered", "promised_total", "returned_total", "accepted_total", "trained_total"):
-            setattr(ledger, name, state[name])
-        ledger.rejected.update(state["rejected"])
-        ledger.lost.update(state["lost"])
-        ledger._lost_before_epoch = state.get("lost_before_epoch", 0)
-        for session, number, count, granted_at, weights, arrived, parts, final_part in state["credits"]:
-            credit = Credit(count, granted_at, tuple(weights), arrived, set(parts), final_part)
-            ledger._credits.setdefault(session, {})[number] = credit
-            ledger.outstanding += credit.remaining
+        ledger, totals = cls(capacity), state["totals"]
+        for name in _TOTALS:
+            setattr(ledger, name, totals[name])
+        ledger.rejected.update(totals["rejected"])
+        ledger.lost.update(totals["lost"])
+        for session, owed in state["owed"].items():
+            for number, count, granted_at, weights, arrived, parts, final_part in owed:
+                credit = Credit(count, granted_at, tuple(weights), arrived, set(parts), final_part)
+                ledger._credits.setdefault(session, {})[number] = credit
+                ledger.outstanding += credit.remaining
         return ledger
 
     def _all(self) -> Iterator[tuple[Session, int, Credit]]:
@@ -238,6 +237,7 @@ class CreditLedger:
 
     def _arrive(self, session: Session, number: int, part: int, count: int, *, final: bool) -> None:
         credit = self.check(session, number, part, count)
+        self.changed.add(session)
         credit.parts.add(part)
         credit.arrived += count
         self.outstanding -= count
@@ -256,6 +256,7 @@ class CreditLedger:
 
     def _remove(self, session: Session, number: int) -> Credit:
         numbered = self._credits[session]
+        self.changed.add(session)
         credit = numbered.pop(number)
         if not numbered:
             del self._credits[session]

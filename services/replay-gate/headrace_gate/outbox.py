@@ -15,6 +15,11 @@ class Outbox:
     to_actors: list[tuple[Session, Message]] = field(default_factory=list)
     to_learner: list[tuple[BatchHeader, SentBatch | None]] = field(default_factory=list)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to say."""
+        return not self.to_actors and not self.to_learner
+
     def clear(self) -> None:
         """Everything has been sent."""
         self.to_actors.clear()

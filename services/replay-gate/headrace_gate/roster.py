@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -34,10 +35,14 @@ class Roster:
 
     def __init__(self, lease_seconds: float) -> None:
         self.lease_seconds = lease_seconds
+        self.changed: set[Session] = set()
+        """Sessions that came, left or were granted a credit, until whoever keeps the journal clears it."""
+        self.lives_changed = False
         self.first_life = 0
         self.seats: dict[Session, Seat] = {}
         self._line: dict[Session, None] = {}
         self._lives: Counter[int] = Counter()
+        self._nobody_heard_before = -math.inf
 
     def join(self, session: Session, now: float) -> Seat:
         """Seat a new session at the lowest free index, or find the one that it has."""
@@ -45,12 +50,14 @@ class Roster:
             taken = {seat.actor for seat in self.seats.values()}
             actor = next(index for index in range(len(taken) + 1) if index not in taken)
             self.seats[session] = Seat(actor, self.first_life + self._lives[actor], now)
+            self.changed.add(session)
         return self.hear(session, now)
 
     def begin_epoch(self, first_life: int) -> None:
         """Count the lives of every actor from `first_life`."""
         self.first_life = first_life
         self._lives.clear()
+        self.lives_changed = True
 
     def hear(self, session: Session, now: float) -> Seat:
         """Renew a lease; raises KeyError for a session that is not seated."""
@@ -61,6 +68,7 @@ class Roster:
     def leave(self, session: Session) -> Seat | None:
         """Free a seat."""
         self._line.pop(session, None)
+        self.changed.add(session)
         return self.seats.pop(session, None)
 
     def ask(self, session: Session, credit: int, count: int) -> None:
@@ -82,13 +90,16 @@ class Roster:
         seat = self.seats[session]
         if not seat.last_granted:
             self._lives[seat.actor] += 1
+            self.lives_changed = True
         seat.last_granted = seat.asked_credit
+        self.changed.add(session)
 
     def grant_again(self, session: Session, credit: int) -> None:
         """Let a credit that was taken back be asked for once more, in case the actor never had word of it."""
         seat = self.seats.get(session)
         if seat is not None and seat.last_granted == credit:
             seat.last_granted = credit - 1
+            self.changed.add(session)
 
     @property
     def waiting(self) -> int:
@@ -101,7 +112,10 @@ class Roster:
         return sum(self.seats[session].asked_count for session in self._line)
 
     def expired(self, now: float) -> list[Session]:
-        """Sessions not heard of for a lease."""
+        """Sessions not heard of for a lease; looks at each seat only once it can be so for one."""
+        if now - self._nobody_heard_before <= self.lease_seconds:
+            return []
+        self._nobody_heard_before = min((seat.last_heard for seat in self.seats.values()), default=now)
         return [session for session, seat in self.seats.items() if now - seat.last_heard > self.lease_seconds]
 
     def forgive(self, seconds: float) -> None:
@@ -109,18 +123,25 @@ class Roster:
         for seat in self.seats.values():
             seat.last_heard += seconds
 
+    def seat(self, session: Session) -> list[int] | None:
+        """Where a session sits, as plain values for the journal; None if it does not."""
+        seat = self.seats.get(session)
+        return None if seat is None else [seat.actor, seat.life, seat.last_granted]
+
+    def lives(self) -> dict[str, Any]:
+        """How many sessions have played as each actor, as plain values for the journal."""
+        return {"first": self.first_life, "of": [[actor, lives] for actor, lives in self._lives.items()]}
+
     def state(self) -> dict[str, Any]:
-        """Plain values that `restore` takes, for the journal."""
-        seats = [[session, seat.actor, seat.life, seat.last_granted] for session, seat in self.seats.items()]
-        lives = [[actor, lives] for actor, lives in self._lives.items()]
-        return {"seats": seats, "lives": lives, "first_life": self.first_life}
+        """Plain values that `restore` takes."""
+        return {"seats": {session: self.seat(session) for session in self.seats}, "lives": self.lives()}
 
     @classmethod
     def restore(cls, lease_seconds: float, state: dict[str, Any], now: float) -> Roster:
         """The roster as it stood; every lease begins anew."""
         roster = cls(lease_seconds)
-        for session, actor, life, last_granted in state["seats"]:
+        for session, (actor, life, last_granted) in state["seats"].items():
             roster.seats[session] = Seat(actor, life, now, last_granted)
-        roster._lives.update(dict(map(tuple, state["lives"])))
-        roster.first_life = state.get("first_life", 0)
+        roster.first_life = state["lives"]["first"]
+        roster._lives.update(dict(map(tuple, state["lives"]["of"])))
         return roster

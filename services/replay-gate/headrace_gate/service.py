@@ -29,6 +29,12 @@ POLL_MILLISECONDS = 100
 BURST = 256
 """Messages taken from one socket before the others have their turn."""
 
+MOST_BURSTS = 8
+"""Looks at all sockets in one turn, while there is something: what a turn costs is then shared by more messages."""
+
+OBSERVED_SECONDS = 0.05
+"""A busy gate brings metrics, and the journal where nothing depends on it, up to date only so often."""
+
 
 class GateService:
     """One gate: PULL for rollouts, ROUTER for actors, PUSH for batches, SUB for the learner's progress."""
@@ -53,7 +59,7 @@ class GateService:
         self._journal = None if settings.journal is None else Journal(settings.journal)
         self._restore()
         self._gauges.update(self.gate, turn_seconds=0.0)
-        self._last_turn = time.monotonic()
+        self._last_turn = self._observed_at = time.monotonic()
         health.ready = True
 
     def run(self, stop: StopSignal) -> None:
@@ -63,24 +69,29 @@ class GateService:
         account = self.gate.ledger
         self._log.info("stopped", alive=account.alive, trained=account.trained_total, lost=dict(account.lost))
         self._sockets.close()
+        self._observe(time.monotonic())
+        if self._journal is not None:
+            self._keep_journal()
+            self._journal.close()
 
     def turn(self) -> None:
         """Wait for messages at most a moment, and act on them."""
         self._sockets.reconnect_refused()
-        ready = dict(self._poller.poll(POLL_MILLISECONDS))
-        for socket, receive in self._receivers:
-            if socket in ready:
-                self._receive_burst(socket, receive)
+        is_idle = not self._receive()
         now = time.monotonic()
         self._forgive_own_pause(now)
         for seat in self.gate.tick(now):
             self._log.warning("actor gone", actor=seat.actor, silent_seconds=round(now - seat.last_heard, 1))
         if self._dismisses_actors and self.gate.learner.is_finished:
             self.gate.dismiss_all(messages.Leave(code="finished", reason="the run is finished"))
-        if not self._keep_journal():
+        is_observed = is_idle or now - self._observed_at >= OBSERVED_SECONDS
+        # What a gate took in and was killed before it wrote it down is as if it had been lost on its way.
+        if (is_observed or not self.gate.outbox.is_empty) and not self._keep_journal():
             self.gate.outbox.withdraw()
         self._send()
-        self._observe(now)
+        self._health.beat(self.gate.waiting_for)
+        if is_observed:
+            self._observe(now)
         self._last_turn = now
 
     def _open_sockets(self, settings: GateSettings) -> None:
@@ -122,7 +133,7 @@ class GateService:
         except (DamagedJournalError, LookupError, TypeError, ValueError) as error:
             self._log.warning("damaged journal: a new account begins", path=str(self._journal.path), error=repr(error))
         try:
-            self._journal.write(self.gate.state())
+            self._journal.begin(self.gate.state())
         except OSError as error:
             raise UserError(
                 f"--journal {self._journal.path}: {error.strerror}; name a file that can be written"
@@ -133,12 +144,25 @@ class GateService:
         if self._journal is None:
             return True
         try:
-            self._journal.write(self.gate.state())
+            self._journal.write(self.gate.changes())
         except OSError as error:
             if self._limit.allows("journal"):
                 self._log.error("cannot write the journal: no credit is granted", error=error.strerror)
             return False
         return True
+
+    def _receive(self) -> bool:
+        """Take in what has come, after waiting for it; returns whether there was anything."""
+        ready = dict(self._poller.poll(POLL_MILLISECONDS))
+        was_ready = bool(ready)
+        for _ in range(MOST_BURSTS):
+            for socket, receive in self._receivers:
+                if socket in ready:
+                    self._receive_burst(socket, receive)
+            ready = dict(self._poller.poll(0)) if ready else {}
+            if not ready:
+                break
+        return was_ready
 
     def _receive_burst(self, socket: zmq.Socket[bytes], receive: Callable[[list[zmq.Frame]], None]) -> None:
         for _ in range(BURST):
@@ -215,9 +239,9 @@ class GateService:
 
     def _observe(self, now: float) -> None:
         gate = self.gate
-        self._health.beat(gate.waiting_for)
         self._health.run = "" if gate.run is None else gate.run.name
-        self._gauges.update(gate, now - self._last_turn)
+        self._gauges.update(gate, now - self._observed_at)
+        self._observed_at = now
         if gate.waiting_for and self._limit.allows("waiting"):
             self._log.info("waiting", waiting_for=gate.waiting_for, alive=gate.ledger.alive)
         disturbance = epochs.disturbance(gate.learner, gate.ledger, gate.roster)

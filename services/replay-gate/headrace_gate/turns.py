@@ -28,5 +28,3 @@ def is_learners(learner: LearnerAccount, ledger: CreditLedger, roster: Roster) -
     if first is None or ledger.outstanding or not may_grant(learner, ledger):
         return False
     return first[1].asked_count > ledger.room
-
-

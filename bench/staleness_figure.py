@@ -1,0 +1,67 @@
+"""The trade that a user has to choose: how stale what is trained is, against steps/s, by capacity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ages import Observed
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+# Okabe and Ito's colours, which colour-blind readers tell apart; with the dashes also in print without colour.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
+INCHES = (11.0, 4.4)
+DOTS_PER_INCH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One setting: what was observed, the bound of the lag in updates, and its throughput."""
+
+    title: str
+    observed: Observed
+    bound: int
+    steps_per_second: float
+
+
+def save(path: Path, curves: Sequence[Curve]) -> None:
+    """Draw lag, age and throughput, and write the picture; raises OSError."""
+    figure = Figure(figsize=INCHES, layout="constrained")
+    lag, age, rate = figure.subplots(1, 3)
+    for index, curve in enumerate(curves):
+        style = {"color": COLOURS[index % len(COLOURS)], "linestyle": DASHES[index % len(DASHES)]}
+        shares = np.linspace(0, 1, 201)
+        lag.plot(np.quantile(curve.observed.lags, shares), shares, label=f"{curve.title}: bound {curve.bound}", **style)
+        lag.axvline(curve.bound, color=style["color"], linewidth=0.8, linestyle=":")
+        age.plot(np.quantile(curve.observed.ages, shares), shares, **style)
+        middle = float(np.median(curve.observed.ages))
+        rate.plot([middle], [curve.steps_per_second], "o", color=style["color"])
+        rate.annotate(curve.title, (middle, curve.steps_per_second), textcoords="offset points", xytext=(5, 5), size=7)
+    lag.set_xscale("symlog", linthresh=1)
+    lag.set_xlabel("policy lag, updates (dotted: its bound)")
+    lag.set_ylabel("share of transitions")
+    age.set_xlabel("age when trained, seconds")
+    age.set_xlim(0, _most([curve.observed.ages for curve in curves]))
+    rate.set_xlabel("median age, seconds")
+    rate.set_ylabel("steps/s")
+    rate.set_ylim(bottom=0)
+    rate.margins(x=0.25)
+    for axes in (lag, age, rate):
+        _tidy(axes)
+    figure.legend(loc="outside lower center", frameon=False, ncols=2, title="capacity and batch")
+    figure.savefig(path, dpi=DOTS_PER_INCH)
+
+
+def _most(ages: Sequence[NDArray[np.float64]]) -> float:
+    """Where the axis of ages ends: few are older."""
+    return max(float(np.quantile(each, 0.995)) for each in ages)
+
+
+def _tidy(axes: Axes) -> None:
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
