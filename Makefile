@@ -11,6 +11,7 @@ BIN := $(VENV)/bin
 PACKAGES := proto services/actor services/learner services/replay-gate deploy/local
 SOURCES := $(PACKAGES) deploy/grafana deploy/images deploy/supply_chain tests $(wildcard bench)
 INSTALLED := $(VENV)/.installed
+BENCHMARKS := end_to_end gate weights staleness scaling startup profiles
 
 GAME ?= breakout
 ACTORS ?=
@@ -44,6 +45,10 @@ test: lint ## Lint, check types and imports, run every test.
 .PHONY: prove
 prove: install ## Explore every state of gate, actors and learner in small worlds: minutes (docs/guarantees.md).
 	PYTHONPATH=tests $(BIN)/python -m ledger_model
+
+.PHONY: bench
+bench: install ## A quick round of every benchmark; docs/performance.md says how to get figures to quote.
+	@for benchmark in $(BENCHMARKS); do $(BIN)/python bench/$$benchmark.py --quick; done
 
 .PHONY: test-containers
 test-containers: install ## Build the images and run them with compose: needs a Docker engine, Compose 2.24 and Buildx.

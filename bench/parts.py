@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from itertools import cycle
+from typing import Any
 
 import numpy as np
 import played
@@ -48,7 +49,7 @@ def environment_seconds(specification: RunSpecification, seconds: float) -> floa
     random = np.random.default_rng(1)
     count = specification.environments_per_actor
     with closing(environments.make_vector(specification)) as vector:
-        vector.reset(seed=np.arange(count))  # type: ignore[arg-type]
+        vector.reset(seed=_seeds(specification))
         is_over = np.zeros(count, dtype=np.bool_)
 
         def step() -> int:
@@ -97,6 +98,12 @@ def seconds_for_one(work: Callable[[], int], seconds: float) -> float:
     started = time.perf_counter()
     done = _until(started + seconds, work)
     return (time.perf_counter() - started) / done
+
+
+def _seeds(specification: RunSpecification) -> Any:
+    """One for each environment, in the form that either kind of vector environment takes."""
+    seeds = list(range(specification.environments_per_actor))
+    return np.array(seeds) if environments.find_game(specification.game).is_atari else seeds
 
 
 def _until(deadline: float, work: Callable[[], int]) -> int:
