@@ -203,8 +203,8 @@ def test_an_image_that_is_not_there_has_no_size() -> None:
 
 
 STACKS = """\
-thread (7): MainThread;_play_round (headrace_actor/service.py:104);step (player.py:66);0x7f (libc.so.6);ale_step (_ale_py.cpython-311-x86_64-linux-gnu.so) 30
-thread (7): MainThread;step (player.py:62);choose (policy.py:73);at::native::conv (libtorch_cpu.so);memcpy (libc.so.6) 20
+thread (7): MainThread;step (player.py:66);0x7f (libc.so.6);ale_step (_ale_py.cpython-311-x86_64-linux-gnu.so) 30
+thread (7): MainThread;choose (policy.py:73);at::native::conv (libtorch_cpu.so);memcpy (libc.so.6) 20
 thread (7): MainThread;step (player.py:66);_collect (player.py:95);add (rollout_builder.py:80) 10
 thread (7): MainThread;step (player.py:67);_collect (player.py:96);add (rollout_builder.py:81) 10
 thread (7): MainThread;exchange (gate_link.py:91);zmq_msg_recv (libzmq-9a58b9f5.so.5.2.5) 10
