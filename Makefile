@@ -11,6 +11,7 @@ BIN := $(VENV)/bin
 PACKAGES := proto services/actor services/learner services/replay-gate deploy/local
 SOURCES := $(PACKAGES) deploy/grafana deploy/images deploy/kubernetes deploy/supply_chain tests $(wildcard bench)
 INSTALLED := $(VENV)/.installed
+BENCHMARKS := end_to_end gate weights staleness scaling startup profiles
 
 GAME ?= breakout
 ACTORS ?=
@@ -57,6 +58,10 @@ fuzz: install ## Fuzz what reads from sockets and files: ARGS="--target decoder 
 .PHONY: siege
 siege: install ## Train under attack, and print how fast, and what the gate takes: ARGS=--keys (docs/security.md).
 	PYTHONPATH=tests $(BIN)/python -m siege $(ARGS)
+
+.PHONY: bench
+bench: install ## A quick round of every benchmark; docs/performance.md says how to get figures to quote.
+	@for benchmark in $(BENCHMARKS); do $(BIN)/python bench/$$benchmark.py --quick; done
 
 .PHONY: test-containers
 test-containers: install ## Build the images and run them with compose: needs a Docker engine, Compose 2.24 and Buildx.

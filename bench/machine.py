@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-import resource
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -43,10 +43,7 @@ class Load:
 
 
 class LoadMeter:
-    """Measures the load of a `with` block; processes started in it count as the benchmark's once they are waited for.
-
-    `load` is there after the block.
-    """
+    """Measures the load of a `with` block; `load` is there after it."""
 
     load: Load
 
@@ -71,9 +68,14 @@ class LoadMeter:
 
 
 def own_cpu_seconds() -> float:
-    """CPU time of this process and of all its descendants that are gone."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+    """CPU time of this process and all its descendants, those that are gone and were waited for included."""
+    this = psutil.Process()
+    used = 0.0
+    for process in (this, *this.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            used += times.user + times.system + times.children_user + times.children_system
+    return used
 
 
 def describe() -> dict[str, str | int]:

@@ -206,6 +206,14 @@ def test_pqns_minibatches_have_new_values_and_the_targets_of_before_the_first_st
             online.factor.add_(1)  # as an optimizer step would
 
 
+def test_pqn_evaluates_every_state_once_before_the_first_step_and_then_the_other_minibatches() -> None:
+    batch, online = two_games(), Table()
+    evaluated: list[int] = []
+    online.register_forward_hook(lambda _, states, __: evaluated.append(len(states[0])))
+    list(pqn(minibatches=2).evaluations(batch, online, online, torch.Generator()))
+    assert evaluated == [5, 7, 5]  # the first minibatch, the other states and the two last ones, the second minibatch
+
+
 def pqn(**settings: Any) -> PQN:
     return PQN(RunSettings(discount=0.5, trace_decay=0.5, **settings))
 

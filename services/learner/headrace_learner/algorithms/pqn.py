@@ -52,13 +52,12 @@ class PQN(Algorithm):
         if minibatches == 1:
             yield self.evaluate(batch, online, target)
             return
-        with torch.no_grad():
-            targets = self._targets(batch, online(batch.states))
-        for minibatch in torch.randperm(len(batch), generator=random).tensor_split(minibatches):
-            rows = minibatch.to(targets.device)
-            q_values = taken(online(batch.states_of(rows)), batch.actions[rows])
-            loss = self._loss(q_values, targets[rows], len(batch.lengths) / minibatches)
-            yield Evaluation(loss, q_values.detach(), minibatch=minibatch.numpy())
+        first, *others = torch.randperm(len(batch), generator=random).tensor_split(minibatches)
+        values, targets = self._before_the_first_step(batch, online, first)
+        yield self._evaluation(batch, values, targets, first, minibatches)
+        for minibatch in others:
+            values = online(batch.states_of(minibatch.to(targets.device)))
+            yield self._evaluation(batch, values, targets, minibatch, minibatches)
 
     def evaluate(self, batch: Batch, online: nn.Module, target: nn.Module) -> Evaluation:
         """Loss of the values against the lambda returns that the same values bootstrap: one pass does for both."""
@@ -75,6 +74,30 @@ class PQN(Algorithm):
         return lambda_returns(
             batch.rewards, following, traces, batch.lengths, batch.terminated, self._settings.discount
         )
+
+    def _before_the_first_step(self, batch: Batch, online: nn.Module, first: Tensor) -> tuple[Tensor, Tensor]:
+        """Values of the first minibatch, with a gradient, and the targets of all transitions.
+
+        No step lies between the two, so that its states are evaluated once for both.
+        """
+        device = batch.states.device
+        is_other = torch.ones(len(batch.states), dtype=torch.bool)
+        is_other[first] = False
+        rows, others = first.to(device), is_other.nonzero().squeeze(1).to(device)
+        values: Tensor = online(batch.states_of(rows))
+        every = values.new_empty(len(batch.states), values.shape[1])
+        every[rows] = values.detach()
+        with torch.no_grad():
+            every[others] = online(batch.states_of(others))
+        return values, self._targets(batch, every)
+
+    def _evaluation(
+        self, batch: Batch, values: Tensor, targets: Tensor, minibatch: Tensor, minibatches: int
+    ) -> Evaluation:
+        rows = minibatch.to(targets.device)
+        q_values = taken(values, batch.actions[rows])
+        loss = self._loss(q_values, targets[rows], len(batch.lengths) / minibatches)
+        return Evaluation(loss, q_values.detach(), minibatch=minibatch.numpy())
 
     def _targets(self, batch: Batch, values: Tensor) -> Tensor:
         return torch.from_numpy(self.targets(batch, values)).to(values.device)

@@ -1,0 +1,93 @@
+"""Against peers: steps/s of a training in which each transition is trained once, on Pong with the 2015 trunk.
+
+In every round Headrace and each peer train in turn, alone on the machine. Peers run in the arrangement that was fastest
+here of those that their drivers offer (`bench/peers`), each in an environment of its own that is installed when it is
+first asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import measurement
+import peer_environments
+import training
+from measurement import Measured, Round, Table
+from training import FOREVER
+
+from headrace_proto.lifecycle import run_main
+
+PEERS: dict[str, tuple[str, list[str]]] = {
+    "stable_baselines3_a2c": ("Stable-Baselines3 A2C, 16 environments", []),
+    "cleanrl_pqn": ("PQN as CleanRL has it, one epoch (own driver)", ["--epochs", "1"]),
+    "rllib_impala": ("RLlib IMPALA, one env runner", []),
+}
+"""What each is called in the table, and how its driver is told to run."""
+
+
+def main() -> None:
+    """Measure and report."""
+    options = _options()
+    for peer in options.peers:
+        peer_environments.python(peer)
+
+    def one_round() -> Round:
+        ours = headrace_rate(options)
+        theirs = {peer: peer_rate(peer, options) for peer in options.peers}
+        return summary(ours, theirs)
+
+    measured = measurement.measure(one_round, options)
+    more = {"network": options.network, "algorithm": options.algorithm}
+    measurement.report("against_peers", [table(measured, options)], measured, options, more)
+
+
+def headrace_rate(options: argparse.Namespace) -> float:
+    """Steps/s of `headrace train`."""
+    told = ["--game", "pong", "--network", options.network, "--algorithm", options.algorithm, "--device", "cpu"]
+    with training.started([*told, "--steps", FOREVER]) as run:
+        return run.window(options.warm_up_steps, options.steps).steps_per_second
+
+
+def peer_rate(peer: str, options: argparse.Namespace) -> float:
+    """Steps/s of a peer."""
+    measurement.say(f"  {peer}")
+    flags = ["--warm-up-steps", str(options.warm_up_steps), "--steps", str(options.steps)]
+    return float(peer_environments.run(peer, [*flags, *PEERS[peer][1]])["steps_per_second"])
+
+
+def summary(ours: float, theirs: dict[str, float]) -> Round:
+    """What a round measured: rates, and how many times as fast as each peer and as the fastest of them."""
+    return {
+        "steps_per_second": ours,
+        **{f"{peer}_steps_per_second": rate for peer, rate in theirs.items()},
+        **{f"times_{peer}": ours / rate for peer, rate in theirs.items()},
+        "times_best_peer": ours / max(theirs.values()),
+    }
+
+
+def table(measured: Measured, options: argparse.Namespace) -> Table:
+    """A row for each system."""
+    rows = [[f"Headrace, {options.algorithm}", measured.text("steps_per_second"), ""]]
+    rows += [
+        [PEERS[peer][0], measured.text(f"{peer}_steps_per_second"), measured.text(f"times_{peer}", 2)]
+        for peer in options.peers
+    ]
+    rows += [["the best of them", "", measured.text("times_best_peer", 2)]]
+    return Table(f"Training Pong, {options.network}", ["", "env steps/s", "Headrace is times as fast"], rows)
+
+
+def _options() -> argparse.Namespace:
+    parser = measurement.parser(__doc__)
+    parser.add_argument("--network", default="dqn-2015", choices=["dqn-2013", "dqn-2015"])
+    parser.add_argument("--algorithm", default="pqn")
+    parser.add_argument("--peers", nargs="+", choices=list(PEERS), default=list(PEERS))
+    parser.add_argument("--warm-up-steps", type=int, help="steps before it is measured; default 5000, quick 500")
+    parser.add_argument("--steps", type=int, help="steps that are measured; default 20000, quick 1000")
+    options = parser.parse_args()
+    options.warm_up_steps = options.warm_up_steps or (500 if options.quick else 5_000)
+    options.steps = options.steps or (1_000 if options.quick else 20_000)
+    return options
+
+
+if __name__ == "__main__":
+    run_main(main)

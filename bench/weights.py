@@ -1,0 +1,198 @@
+"""Weights: their bytes, and the time from the end of an optimizer step until every actor acts by them.
+
+The learner trains a batch, publishes as its service does, and does so at the rate of a run of `--steps-per-second`. The
+actors are simulated: the product's own link and policy, which receive, decode and load every publication and play
+nothing. So a real actor costs at most what these do; one that is in the middle of a round takes weights at its end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import measurement
+import played
+import subscribers
+import torch
+from measurement import Measured, Round, Table
+from prometheus_client import CollectorRegistry
+from subscribers import Acts, Host
+
+from headrace_learner.batches import Batch
+from headrace_learner.exchange import Exchange
+from headrace_learner.training import Learner, choose_device
+from headrace_local import cores
+from headrace_proto import logs
+from headrace_proto.lifecycle import run_main
+from headrace_proto.metrics import LearnerMetrics
+from headrace_proto.settings import LearnerSettings, TrainSettings
+from headrace_proto.sockets import ServiceSockets
+from headrace_proto.specification import RunSpecification
+
+MILLISECONDS = 1e3
+ACTORS = (1, 16, 64)
+
+
+@dataclass(frozen=True, slots=True)
+class Publications:
+    """What was published: bytes of one, when the step before each ended, and CPU seconds that publishing took."""
+
+    size_bytes: int
+    times: Sequence[float]
+    cpu_seconds: float
+    seconds: float
+
+
+class Publisher:
+    """A learner that trains one batch over and over and publishes after each step."""
+
+    def __init__(self, settings: TrainSettings, specification: RunSpecification, folder: Path) -> None:
+        torch.set_num_threads(1)
+        self._learner = Learner(settings, specification, choose_device("cpu"))
+        self._batch: Batch = played.batches_of(specification, self._learner, 1)[0]
+        self._settings = settings
+        self.address = f"ipc://{folder}/weights"
+        log = logs.configure("learner", "error")
+        metrics = LearnerMetrics(CollectorRegistry())
+        sockets = ServiceSockets("learner", LearnerSettings(), log)
+        self._exchange = Exchange(
+            played.NOBODY, specification, sockets, self.address, f"ipc://{folder}/batches", metrics, log
+        )
+
+    def publish_first(self) -> None:
+        """Version 0, which whoever subscribes later gets too."""
+        self._exchange.publish(played.weights_of(self._learner).encode())
+
+    def publish(self, count: int, period_seconds: float) -> Publications:
+        """Versions 1 to `count`, one a period."""
+        times, cpu_seconds, size = [], 0.0, 0
+        started = time.monotonic()
+        for version in range(1, count + 1):
+            self._learner.train(self._batch)
+            times.append(time.monotonic())
+            before = time.process_time()
+            blob = played.weights_of(self._learner, version).encode()
+            self._exchange.publish(blob)
+            size = len(blob)
+            time.sleep(max(0.0, started + version * period_seconds - time.monotonic()))
+            cpu_seconds += time.process_time() - before
+        return Publications(size, times, cpu_seconds, time.monotonic() - started)
+
+    def close(self) -> None:
+        """Free the sockets."""
+        self._exchange.close()
+
+
+def main() -> None:
+    """Measure and report."""
+    options = _options()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    settings = played.settings_of(["--game", options.game, "--network", options.network])
+    period = settings.publish_every / options.steps_per_second
+
+    def one_round() -> Round:
+        values: dict[str, float] = {}
+        for actors in options.actors:
+            published, hosts = publish_to(actors, settings, options.publications, period)
+            values |= summary(actors, published, hosts)
+        return values
+
+    measured = measurement.measure(one_round, options)
+    more = {"network": options.network, "publications_per_second": 1 / period}
+    mark = f"weights {options.network}"
+    measurement.report("weights", [table(measured, options)], measured, options, more, mark)
+
+
+def publish_to(actors: int, settings: TrainSettings, count: int, period: float) -> tuple[Publications, list[Host]]:
+    """Publish so many versions to so many actors, which share a process for each core."""
+    specification = played.specify(settings)
+    spawn = multiprocessing.get_context("spawn")
+    processes = shares(actors, cores.usable_cores())
+    with (
+        tempfile.TemporaryDirectory(prefix="headrace-") as folder,
+        closing(Publisher(settings, specification, Path(folder))) as publisher,
+        spawn.Manager() as manager,
+        spawn.Pool(len(processes)) as pool,
+    ):
+        publisher.publish_first()
+        barrier = manager.Barrier(len(processes) + 1)
+        jobs = [
+            pool.apply_async(subscribers.host, (specification, publisher.address, share, count, barrier))
+            for share in processes
+        ]
+        barrier.wait(subscribers.START_SECONDS)
+        published = publisher.publish(count, period)
+        return published, [job.get() for job in jobs]
+
+
+def summary(actors: int, published: Publications, hosts: Sequence[Host]) -> Round:
+    """What a round measured with so many actors.
+
+    Of every publication the actor in the middle and the last one count, of these the median over the publications.
+    """
+    acts: list[Acts] = [act for host in hosts for act in host.acts]
+    waited = subscribers.delays(published.times, acts)
+    used = published.cpu_seconds + sum(host.cpu_seconds for host in hosts)
+    return {
+        "bytes": published.size_bytes,
+        f"median_milliseconds_to_{actors}": statistics.median(map(statistics.median, waited)) * MILLISECONDS,
+        f"last_milliseconds_to_{actors}": statistics.median(map(max, waited)) * MILLISECONDS,
+        f"learner_cpu_milliseconds_to_{actors}": published.cpu_seconds / len(published.times) * MILLISECONDS,
+        f"cpu_milliseconds_to_{actors}": used / len(published.times) * MILLISECONDS,
+        f"share_of_machine_to_{actors}": used / published.seconds / cores.usable_cores(),
+    }
+
+
+def table(measured: Measured, options: argparse.Namespace) -> Table:
+    """A row for each number of actors."""
+    columns = [
+        "actors",
+        "ms to the middle one",
+        "ms to the last one",
+        "CPU ms, learner",
+        "CPU ms, all",
+        "share of the machine",
+    ]
+    rows = [
+        [
+            str(actors),
+            measured.text(f"median_milliseconds_to_{actors}", 1),
+            measured.text(f"last_milliseconds_to_{actors}", 1),
+            measured.text(f"learner_cpu_milliseconds_to_{actors}", 1),
+            measured.text(f"cpu_milliseconds_to_{actors}", 1),
+            measured.text(f"share_of_machine_to_{actors}", 3),
+        ]
+        for actors in options.actors
+    ]
+    size = f"{measured.median('bytes'):,.0f} bytes"
+    return Table(f"Weights of {options.network}, {size}, at {options.steps_per_second:,} steps/s", columns, rows)
+
+
+def shares(actors: int, processes: int) -> list[int]:
+    """Actors of each process, as even as they come; none is without."""
+    return [len(range(first, actors, processes)) for first in range(min(actors, processes))]
+
+
+def _options() -> argparse.Namespace:
+    parser = measurement.parser(__doc__)
+    parser.add_argument("--game", default="pong")
+    parser.add_argument("--network", default="dqn-2013", choices=["dqn-2013", "dqn-2015", "mlp"])
+    parser.add_argument("--actors", type=int, nargs="+", help="default 1 16 64, quick 1 4")
+    parser.add_argument("--publications", type=int, help="for each number of actors; default 50, quick 3")
+    parser.add_argument("--steps-per-second", type=int, default=2_000, help="rate of the run that publishes")
+    options = parser.parse_args()
+    options.actors = options.actors or ([1, 4] if options.quick else list(ACTORS))
+    options.publications = options.publications or (3 if options.quick else 50)
+    return options
+
+
+if __name__ == "__main__":
+    run_main(main)
