@@ -14,7 +14,7 @@ from headrace_proto.replay_metrics import ReplayMetrics
 REJECTION_REASONS = ("malformed", "not_finite", "oversized", "stale")
 """Why a transition that had credit was not trained."""
 
-LOSS_CAUSES = ("actor_gone", "transport", "gate_restart")
+LOSS_CAUSES = ("actor_gone", "transport", "gate_restart", "epoch")
 """How a transition that had credit vanished."""
 
 REFUSAL_REASONS = (

@@ -188,7 +188,8 @@ class RunSettings(
     seed: int = Field(1, ge=0, lt=2**31, description="Seed of everything random in the run.")
     steps: int = Field(10_000_000, ge=1, description="Transitions to train, in env_steps.")
     deterministic: bool = Field(
-        False, description="One actor and the learner take turns: the same seed gives the same weights, bit for bit."
+        False,
+        description="One actor and the learner take turns: the same seed gives the same weights, whatever is killed.",
     )
 
     @property

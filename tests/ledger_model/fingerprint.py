@@ -13,6 +13,7 @@ from collections import defaultdict
 from hashlib import blake2b
 from typing import Any
 
+from headrace_gate import epochs
 from headrace_gate.ledger import Credit
 from headrace_proto import messages
 from headrace_proto.messages import BatchHeader, CreditGrant, Progress, RolloutHeader, Session
@@ -54,6 +55,7 @@ class _Fingerprint:
             tuple(rollout.count for rollout in self.gate.queue._rollouts),
             self.weights(*world.published),
             account.generation,
+            self.epoch(),
             tuple(
                 (self.batch(item.number), item.count, bool(item.rollouts), item.sent, self.age(item.sent_at))
                 for item in account.untrained
@@ -62,6 +64,13 @@ class _Fingerprint:
             self.learner(),
             self.channels_of_learners(learners),
         )
+
+    def epoch(self) -> Part:
+        """Whether an epoch is disturbed, and whether another session in it would disturb it."""
+        if not self.account.takes_turns:
+            return ()
+        roster = self.gate.roster
+        return bool(epochs.disturbance(self.account, self.gate.ledger, roster)), roster._lives.total() > 0
 
     def channels_of_learners(self, learners: set[Session]) -> Part:
         found: defaultdict[Any, list[Part]] = defaultdict(list)

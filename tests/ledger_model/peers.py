@@ -103,8 +103,8 @@ class Learner:
         self.received = max(self.received, header.batch)
         self.inbox = (*self.inbox, header)
 
-    def work(self) -> None:
-        """Be greeted, or train a batch, or drop one of a gate that is gone."""
+    def work(self, *, has_epochs: bool) -> bool:
+        """Be greeted, or train a batch, or drop one of a gate that is gone; returns whether an epoch is over."""
         header, self.inbox = self.inbox[0], self.inbox[1:]
         is_from_my_gate = (header.gate, header.generation) == (self.gate, self.generation)
         if header.rollouts:
@@ -114,9 +114,12 @@ class Learner:
             self.trained_batch = max(self.trained_batch, header.batch)
             self.waiting_for = "" if self.inbox else "batch"
         elif not is_from_my_gate:
+            if has_epochs and self.generation:
+                return True
             self.gate, self.generation = header.gate, header.generation
             self.version = max(self.version, header.version)
             self.waiting_for = "batch"
+        return False
 
     def progress(self, run: RunSpecification) -> Progress:
         """What it reports."""

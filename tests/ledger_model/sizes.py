@@ -19,6 +19,7 @@ ONE_ACTOR = Size(
 TURNS = replace(ONE_ACTOR, deterministic=True)
 TWO_ACTORS = replace(ONE_ACTOR, actors=2, rounds=((1,),), faults=0)
 CUT_SHORT = replace(ONE_ACTOR, capacity=4, rollout_length=2, batch_size=2, rounds=((2,), (1, 1), (1,)), faults=0)
+TWO_ENVIRONMENTS = replace(ONE_ACTOR, capacity=3, environments=2, batch_size=2, rounds=((1, 1), (1,), ()))
 
 QUICK = {
     "one actor, one fault": ONE_ACTOR,
@@ -28,9 +29,7 @@ QUICK = {
 }
 LARGE = {
     "batches of two rollouts, one fault": replace(ONE_ACTOR, capacity=3, batch_size=2),
-    "two environments, one fault": replace(
-        ONE_ACTOR, capacity=3, environments=2, batch_size=2, rounds=((1, 1), (1,), ())
-    ),
+    "two environments, one fault": TWO_ENVIRONMENTS,
     "rollouts cut short, one fault": replace(CUT_SHORT, faults=1),
     "one actor in turns, two faults": replace(TURNS, faults=2),
     "two actors, empty rounds, no fault": replace(TWO_ACTORS, rounds=((1,), ())),

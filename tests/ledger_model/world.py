@@ -143,9 +143,12 @@ class World:
             self._send(actor.identity, message)
 
     def learner_works(self) -> None:
-        """It takes what arrived first, trains it or is greeted by it, and publishes."""
+        """It takes what arrived first, trains it or is greeted by it, and publishes; or goes on from a checkpoint."""
         learner = self.own_learner()
-        learner.work()
+        if learner.work(has_epochs=self.size.deterministic):
+            self.start_learner()
+            self.forget_the_dead()
+            return
         self.published = max(self.published, (learner.generation, learner.version))
 
     def learner_reports(self) -> None:

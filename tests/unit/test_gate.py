@@ -8,11 +8,12 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up import a_run
 
-from headrace_gate import turns
+from headrace_gate import epochs
 from headrace_gate.account_entries import Entries
 from headrace_gate.gate import Addresses, Gate, Limits
 from headrace_proto import codec, messages
@@ -162,6 +163,10 @@ class World:
         if header.learner != learner.name:
             return
         if not rollouts:
+            is_from_another = (header.gate, header.generation) != (learner.gate, learner.generation)
+            if learner.generation and is_from_another and self.run.deterministic:
+                self.learner_crashes()  # to go on from its checkpoint
+                return
             if learner.generation == 0:
                 learner.generation, learner.version = header.generation, header.version
                 learner.published = learner.version
@@ -194,8 +199,8 @@ class World:
         self.hear("control", actor.session, Join(host="test").encode())
 
     @property
-    def interruption(self) -> str:
-        return turns.interruption(self.gate.learner, self.gate.ledger, self.gate.roster)
+    def disturbance(self) -> str:
+        return epochs.disturbance(self.gate.learner, self.gate.ledger, self.gate.roster)
 
     def actor_plays(self, actor: SimulatedActor) -> None:
         if actor.count == 0:
@@ -299,10 +304,10 @@ class World:
         self.turn()
 
     def heal(self) -> int:
-        """No more faults, one live actor: returns the updates of 80 rounds."""
+        """No more faults, one live actor: returns the transitions that are trained in 120 rounds."""
         self.actors = [self.new_actor()]
-        before = self.learner.trained
-        for _ in range(80):
+        before = len(self.trained)
+        for _ in range(120):
             self.learner_reports()
             self.actor_speaks(self.actors[0])
             for _ in range(ENVIRONMENTS * LENGTH):
@@ -311,7 +316,7 @@ class World:
                 self.network_delivers_one(in_order=True, keep=False)
             self.learner_trains()
             self.time_passes(1.0)
-        return self.learner.trained - before
+        return sum(count for _, headers in self.trained[before:] for _, count, _ in headers)
 
 
 @given(
@@ -481,17 +486,59 @@ def test_a_deterministic_run_has_one_actor_and_takes_another_once_it_has_left() 
     assert second.joined
 
 
-def test_the_gate_says_what_put_a_deterministic_run_off_its_course() -> None:
-    world = World(seed=1, run=DETERMINISTIC, actors=1)
+def a_deterministic_run(seed: int = 1) -> World:
+    """Under way, with one actor, and nothing lost."""
+    world = World(seed, DETERMINISTIC, actors=1)
     for _ in range(200):
         world.step_well()
-    assert world.interruption == ""
+    assert world.trained
+    assert world.disturbance == ""
+    return world
+
+
+@given(seed=st.integers(0, 2**31))
+@settings(max_examples=20, deadline=None)
+def test_a_new_learner_of_a_deterministic_run_finds_nothing_alive_and_games_that_nobody_has_played(seed: int) -> None:
+    world = a_deterministic_run(seed)
+    alive = world.gate.ledger.alive
 
     world.learner_crashes()
+    world.learner.trained = 1000
     world.learner_reports()
-    assert world.interruption == "the learner was started anew"
 
+    assert world.gate.ledger.alive == 0
+    assert world.gate.ledger.lost["epoch"] == world.gate.ledger.lost.total() == alive
+    assert world.actors[0].session not in world.gate.roster.seats
+    assert world.gate.roster.join(bytes(16), world.now).life == 1000
+    assert world.disturbance == ""
+
+
+def an_actor_dies(world: World) -> None:
     world.actors = [world.new_actor()]
     world.time_passes(LEASE + 1)
+    world.learner_reports()
     world.join(world.actors[0])
-    assert world.interruption in ("transitions were lost", "the actor joined anew, with other games")
+
+
+def an_actor_begins_anew_between_its_credits(world: World) -> None:
+    first = world.actors[0]
+    while world.gate.ledger.outstanding:
+        world.step_well()
+    world.hear("control", first.session, Leave(code="goodbye", reason="").encode())
+    world.actors = [world.new_actor()]
+    world.join(world.actors[0])
+
+
+@pytest.mark.parametrize("disturb", [an_actor_dies, an_actor_begins_anew_between_its_credits, World.gate_crashes])
+def test_a_deterministic_run_that_is_disturbed_begins_its_epoch_again(disturb: Callable[[World], None]) -> None:
+    world = a_deterministic_run()
+    learner = world.learner.name
+
+    disturb(world)
+    world.learner_reports()
+    assert world.learner.name != learner, "the learner was not greeted again"
+
+    world.learner_reports()
+    assert world.gate.ledger.alive == 0
+    assert world.disturbance == ""
+    assert world.heal() > 10

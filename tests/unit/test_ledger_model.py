@@ -9,7 +9,7 @@ import pytest
 from ledger_model.explorer import explore
 from ledger_model.fingerprint import fingerprint
 from ledger_model.moves import moves
-from ledger_model.sizes import CUT_SHORT, ONE_ACTOR, QUICK, TURNS
+from ledger_model.sizes import CUT_SHORT, ONE_ACTOR, QUICK, TURNS, TWO_ENVIRONMENTS
 from ledger_model.world import Size, World
 
 from headrace_gate.gate import Addresses, Gate, Limits
@@ -87,9 +87,9 @@ class LaxGate(Gate):
 @pytest.mark.parametrize(
     ("gate", "size", "sentence"),
     [
-        (ForgetfulGate, TURNS, "no batch will ever be trained again"),
+        (ForgetfulGate, TWO_ENVIRONMENTS, "no batch will ever be trained again"),
         (GenerousGate, ONE_ACTOR, "a credit was made twice"),
-        (PatientGate, TURNS, "no batch will ever be trained again"),
+        (PatientGate, TWO_ENVIRONMENTS, "no batch will ever be trained again"),
         (LaxGate, ONE_ACTOR, "more transitions are alive than the capacity"),
     ],
 )
@@ -101,7 +101,7 @@ def test_a_gate_with_a_defect_is_found(gate: type[Gate], size: Size, sentence: s
 
 
 def test_the_trace_of_a_defect_is_the_shortest_that_leads_to_it() -> None:
-    seen = explore(World(TURNS, ForgetfulGate))
+    seen = explore(World(TWO_ENVIRONMENTS, ForgetfulGate))
 
     assert seen.violation is not None
     assert seen.violation.trace == [
@@ -113,6 +113,7 @@ def test_the_trace_of_a_defect_is_the_shortest_that_leads_to_it() -> None:
         "JOIN  from 2 arrives",
         "WELCOME  for 2 arrives",
         "actor 0 says what is due",
+        "CREDIT credit=1 count=2 finished=0 from 2 arrives",
         "actor 0 is killed",
         "actor 0 starts",
     ]

@@ -86,3 +86,16 @@ def test_a_restored_roster_has_the_same_seats_and_lives() -> None:
     assert restored.state() == roster.state()
     assert restored.expired(now=109.0) == []
     assert restored.join(NAMES[0], now=101.0).life == 1
+
+
+def test_an_epochs_lives_count_from_its_beginning_after_a_restart_of_the_gate_too() -> None:
+    roster = Roster(10.0)
+    roster.begin_epoch(5000)
+    roster.join(NAMES[0], now=0.0)
+    roster.ask(NAMES[0], 1, 40)
+    roster.grant_first()
+    roster.leave(NAMES[0])
+
+    restored = Roster.restore(10.0, roster.state(), now=0.0)
+
+    assert restored.join(NAMES[1], now=0.0).life == 5001

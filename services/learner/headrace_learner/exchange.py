@@ -58,6 +58,7 @@ class Exchange:
     def __init__(
         self,
         learner: Session,
+        standing: Standing,
         run: RunSpecification,
         service_sockets: ServiceSockets,
         weights_bind: str,
@@ -92,7 +93,7 @@ class Exchange:
         self._outbox: queue.SimpleQueue[Standing | bytes] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._failure: BaseException | None = None
-        self._standing = Standing()
+        self._standing = standing
         self._received_batch = 0
         self._weights: bytes | None = None
         self._is_answer_due = False

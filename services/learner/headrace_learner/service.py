@@ -1,9 +1,13 @@
-"""The learner's loop: be greeted, wait for a batch, train it, acknowledge it; publish and save when due."""
+"""The learner's loop: be greeted, wait for a batch, train it, acknowledge it; publish and save when due.
+
+In a deterministic run the loop ends at each checkpoint, and wherever the gate has lost something: see `End.EPOCH_OVER`.
+"""
 
 from __future__ import annotations
 
 import time
 from dataclasses import replace
+from enum import Enum, auto
 
 from headrace_learner import policy_lag
 from headrace_learner.batches import Batch
@@ -27,6 +31,18 @@ from headrace_proto.weights import Weights
 POLL_SECONDS = 0.5
 FAREWELL_SECONDS = 1.0
 LONG_WAIT_SECONDS = 5.0
+
+
+class End(Enum):
+    """Why the loop ended.
+
+    EPOCH_OVER: a deterministic run goes on from its last checkpoint, as if it had been killed and resumed. Since it
+    always does so, it makes no difference where it is killed.
+    """
+
+    FINISHED = auto()
+    STOPPED = auto()
+    EPOCH_OVER = auto()
 
 
 class Service:
@@ -59,12 +75,14 @@ class Service:
         self._log = log
         self._may_log = RateLimit()
         self._standing = Standing(env_steps=learner.counters.env_steps)
+        # A replay is in no checkpoint: emptied at each, it would never fill.
+        self._has_epochs = settings.deterministic and replay is None
+        self._is_epoch_over = False
         self._last_arrival = time.monotonic()
 
-    def run(self) -> bool:
-        """Train until the run's steps are done or a signal says stop, and save; returns whether they are done."""
-        self._exchange.report(self._standing)
-        while not self._stop.is_set and not self._is_finished:
+    def run(self) -> End:
+        """Train until the run's steps are done, the epoch is over or a signal says stop, and save."""
+        while not self._stop.is_set and not self._is_finished and not self._is_epoch_over:
             arrived = self._wait()
             self._reporter.tick()
             if arrived is None:
@@ -75,11 +93,14 @@ class Service:
                 self._train(arrived)
             else:
                 self._drop(arrived.header)
-        self._save()
+        if self._is_finished or not self._has_epochs:
+            self._save()
         if self._is_finished:
             self._say_farewell()
+        elif self._is_epoch_over and not self._stop.is_set:
+            return End.EPOCH_OVER
         self._log.info("stopped", env_steps=self._learner.counters.env_steps, finished=self._is_finished)
-        return self._is_finished
+        return End.FINISHED if self._is_finished else End.STOPPED
 
     @property
     def _is_greeted(self) -> bool:
@@ -106,6 +127,10 @@ class Service:
     def _be_greeted(self, greeting: BatchHeader) -> None:
         """Take a gate's generation and version, and publish under them; a greeting that is known changes nothing."""
         if self._is_from_my_gate(greeting):
+            return
+        if self._is_greeted and self._settings.deterministic:
+            self._is_epoch_over = True
+            self._log.warning("the gate was lost, or has lost something: going on from the last checkpoint")
             return
         run = self._run_specification
         require_capacity(greeting.capacity, run.batch_size, run.environments_per_actor, run.rollout_length)
@@ -146,6 +171,7 @@ class Service:
         self._acknowledge(batch.header)
         if passes_multiple(before, after, self._settings.save_every):
             self._save()
+            self._is_epoch_over = self._has_epochs
 
     def _is_publication_due(self, before: int, after: int) -> bool:
         # Batches cut short by rejections bring fewer steps: they are counted too, for the bound of the lag.

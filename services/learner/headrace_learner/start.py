@@ -13,12 +13,12 @@ from prometheus_client import CollectorRegistry
 
 from headrace_learner import checkpoint_store, checkpoints, run, saving, stops
 from headrace_learner.checkpoints import Checkpoint
-from headrace_learner.exchange import Exchange
+from headrace_learner.exchange import Exchange, Standing
 from headrace_learner.replay_memory import require_memory
 from headrace_learner.replay_training import ReplayTraining
 from headrace_learner.reporting import Reporter
 from headrace_learner.saving import Saver
-from headrace_learner.service import Service
+from headrace_learner.service import End, Service
 from headrace_learner.training import Learner, choose_device
 from headrace_proto import environments, logs
 from headrace_proto.arguments import parse
@@ -30,6 +30,7 @@ from headrace_proto.messages import SESSION_BYTES
 from headrace_proto.metrics import LearnerMetrics
 from headrace_proto.settings import LearnerSettings
 from headrace_proto.sockets import ServiceSockets
+from headrace_proto.specification import RunSpecification
 from headrace_proto.telemetry import Health, TelemetryServer
 
 PROGRAM = "headrace-learner"
@@ -84,6 +85,22 @@ def serve(
 ) -> bool:
     """Train in the calling thread until done or stopped; returns whether the run's steps are done."""
     specification = run.specify(settings, run.name_of(settings.run_dir))
+    while True:
+        checkpoint, end = _serve_from(checkpoint, settings, specification, metrics, health, stop, log)
+        if end is not End.EPOCH_OVER:
+            return end is End.FINISHED
+
+
+def _serve_from(
+    checkpoint: Checkpoint | None,
+    settings: LearnerSettings,
+    specification: RunSpecification,
+    metrics: LearnerMetrics,
+    health: Health,
+    stop: StopSignal,
+    log: Logger,
+) -> tuple[Checkpoint | None, End]:
+    """Go on from a checkpoint, None for the beginning; returns the last one and why training ended."""
     action_names = environments.action_names(environments.find_game(settings.game))
     replay_bytes = require_memory(settings, specification)
     learner = Learner(settings, specification, choose_device("cpu" if settings.deterministic else settings.device))
@@ -104,6 +121,7 @@ def serve(
     identity = secrets.token_bytes(SESSION_BYTES)
     exchange = Exchange(
         identity,
+        Standing(env_steps=learner.counters.env_steps),
         specification,
         ServiceSockets("learner", settings, log, metrics.handshake_failures),
         settings.weights_bind,
@@ -119,7 +137,8 @@ def serve(
                 settings, specification, learner, exchange, saver, reporter, metrics, health, stop, log, replay
             )
             with stops.counted(settings.run_dir, log):
-                return service.run()
+                end = service.run()
+    return saver.last, end
 
 
 def _write_settings(settings: LearnerSettings) -> None:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from headrace_gate import account_entries, turns
-from headrace_gate.learner_account import MAX_UNTRAINED_BATCHES, LearnerAccount, SentBatch
-from headrace_gate.ledger import Credit, CreditLedger
+from headrace_gate import account_entries, epochs, turns
+from headrace_gate.flaws import flaw
+from headrace_gate.learner_account import LearnerAccount, SentBatch
+from headrace_gate.ledger import CreditLedger
 from headrace_gate.outbox import Outbox
 from headrace_gate.rollout_queue import Payload, QueuedRollout, RolloutQueue
 from headrace_gate.roster import Roster, Seat
-from headrace_proto import messages, rollouts
+from headrace_proto import messages
 from headrace_proto.errors import WireError
 from headrace_proto.messages import BatchHeader, Leave, Message, Progress, Session
 from headrace_proto.specification import RunSpecification
@@ -115,7 +116,7 @@ class Gate:
         if count == 0 and not header.final:
             raise WireError("malformed", "a rollout without transitions closes a credit, or is none")
         credit = self.ledger.check(header.session, header.credit, header.part, count)
-        if (reason := self._flaw(header, payload, credit)) is not None:
+        if (reason := flaw(header, payload, credit, self.learner)) is not None:
             self.ledger.reject(header.session, header.credit, header.part, count, reason, final=header.final)
             return
         self.ledger.accept(header.session, header.credit, header.part, count, final=header.final)
@@ -128,8 +129,11 @@ class Gate:
             return False
         self._learner_heard_at = now
         if self.run is not None and progress.run != self.run:
-            self._dismiss_all("the learner now trains another run")
+            self._dismiss_all("the learner now trains another run", "actor_gone")
         is_new = self.learner.hear(progress, self.ledger)
+        if is_new and self.learner.takes_turns:
+            self._dismiss_all("a deterministic run begins an epoch", epochs.CAUSE)
+            epochs.begin(progress.env_steps, self.learner, self.ledger, self.queue, self.roster)
         if not self.learner.is_greeted:
             self.outbox.to_learner.append((self._batch_header(None), None))
         return is_new
@@ -141,6 +145,8 @@ class Gate:
         self.ledger.lose_in_transit(now - self.limits.lease_seconds)
         if not self.learner.takes_turns:  # whose only credit is overtaken by nothing but its own first rollouts
             self._take_back_stale()
+        if self.learner.is_greeted and epochs.disturbance(self.learner, self.ledger, self.roster):
+            self.learner.greet_again()
         self._make_batches(now)
         self._grant()
         return gone
@@ -219,18 +225,6 @@ class Gate:
         for number in self.ledger.credits(session):
             self.ledger.finish(session, number, now)
 
-    def _flaw(self, header: messages.RolloutHeader, payload: Payload, credit: Credit) -> str | None:
-        """Why a rollout that has credit cannot be used, if it cannot."""
-        if self.run is None or header.count > self.run.rollout_length:
-            return "malformed"
-        # The learner may be as many updates further as batches are with it.
-        newest = self.learner.version + MAX_UNTRAINED_BATCHES
-        if header.generation > self.learner.generation or header.weights_version > newest:
-            return "malformed"
-        if (header.generation, header.weights_version) < credit.weights:
-            return "stale"
-        return "oversized" if len(payload) > rollouts.max_payload_bytes(self.run) else None
-
     def _drop_silent_actors(self, now: float) -> list[Seat]:
         gone = []
         for session in self.roster.expired(now):
@@ -276,9 +270,9 @@ class Gate:
         grant = messages.CreditGrant(credit=number, count=credit.count, generation=generation, weights_version=version)
         self._tell(session, grant)
 
-    def _dismiss_all(self, reason: str) -> None:
+    def _dismiss_all(self, reason: str, cause: str) -> None:
         for session in list(self.roster.seats):
-            self.ledger.close_session(session, "actor_gone")
+            self.ledger.close_session(session, cause)
             self.roster.leave(session)
             self._tell(session, Leave(code="unknown", reason=reason))
 

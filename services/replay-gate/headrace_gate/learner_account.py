@@ -44,8 +44,9 @@ class LearnerAccount:
 
     @property
     def is_greeted(self) -> bool:
-        """Whether the learner has answered this gate's greeting."""
-        return self.progress is not None and self.progress.gate == self._gate
+        """Whether the learner has answered this gate's last greeting."""
+        progress = self.progress
+        return progress is not None and progress.gate == self._gate and progress.generation >= self.generation
 
     @property
     def weights(self) -> tuple[int, int]:
@@ -96,6 +97,15 @@ class LearnerAccount:
         for batch in self.untrained:
             if batch.rollouts and batch.number > progress.received_batch and batch.sent_at < before:
                 batch.sent = False
+
+    def greet_again(self) -> None:
+        """Greet the learner as if the gate were another, which makes a deterministic run take up its checkpoint."""
+        self.generation += 1
+
+    def lose_untrained(self, cause: str, ledger: CreditLedger) -> None:
+        """Give up all batches that the learner has not trained."""
+        for batch in list(self.untrained):
+            self._lose(batch, ledger, cause)
 
     def hear(self, progress: Progress, ledger: CreditLedger) -> bool:
         """Take in the Progress of a learner not retired, and settle what it covers; returns whether it is new."""
@@ -150,9 +160,9 @@ class LearnerAccount:
         if left > done:
             ledger.lose_delivered(left - done, "gate_restart")
 
-    def _lose(self, batch: SentBatch, ledger: CreditLedger) -> None:
+    def _lose(self, batch: SentBatch, ledger: CreditLedger, cause: str = "gate_restart") -> None:
         self.untrained.remove(batch)
-        ledger.lose_delivered(batch.count, "gate_restart")
+        ledger.lose_delivered(batch.count, cause)
 
     def batches(self) -> dict[str, Any]:
         """All but the learner's progress, as plain values for the journal."""

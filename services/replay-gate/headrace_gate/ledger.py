@@ -64,6 +64,7 @@ class CreditLedger:
         self.lost: Counter[str] = Counter()
         self.changed: set[Session] = set()
         """Sessions whose credits changed, until whoever keeps the journal clears it."""
+        self._lost_before_epoch = 0
         self._credits: dict[Session, dict[int, Credit]] = {}
 
     @property
@@ -179,11 +180,24 @@ class CreditLedger:
         numbers = list(self.credits(session))
         return sum(self._close(session, number, self.lost, cause) for number in numbers)
 
+    def begin_epoch(self, cause: str) -> None:
+        """Count all that is promised or queued as lost, and from here on as of another epoch."""
+        for session in self.sessions:
+            self.close_session(session, cause)
+        self.lose_queued(cause)
+        self._lost_before_epoch = self.lost.total()
+
+    @property
+    def lost_in_epoch(self) -> int:
+        """What was lost since the epoch began."""
+        return self.lost.total() - self._lost_before_epoch
+
     def totals(self) -> dict[str, Any]:
         """All but the credits, as plain values for the journal."""
         return {name: getattr(self, name) for name in _TOTALS} | {
             "rejected": dict(self.rejected),
             "lost": dict(self.lost),
+            "lost_before_epoch": self._lost_before_epoch,
         }
 
     def owed(self, session: Session) -> list[list[Any]]:
@@ -205,6 +219,7 @@ class CreditLedger:
             setattr(ledger, name, totals[name])
         ledger.rejected.update(totals["rejected"])
         ledger.lost.update(totals["lost"])
+        ledger._lost_before_epoch = totals["lost_before_epoch"]
         for session, owed in state["owed"].items():
             for number, count, granted_at, weights, arrived, parts, final_part in owed:
                 credit = Credit(count, granted_at, tuple(weights), arrived, set(parts), final_part)

@@ -35,6 +35,7 @@ class Roster:
         self.changed: set[Session] = set()
         """Sessions that came, left or were granted a credit, until whoever keeps the journal clears it."""
         self.lives_changed = False
+        self.first_life = 0
         self.seats: dict[Session, Seat] = {}
         self._line: dict[Session, None] = {}
         self._lives: Counter[int] = Counter()
@@ -45,9 +46,15 @@ class Roster:
         if session not in self.seats:
             taken = {seat.actor for seat in self.seats.values()}
             actor = next(index for index in range(len(taken) + 1) if index not in taken)
-            self.seats[session] = Seat(actor, self._lives[actor], now)
+            self.seats[session] = Seat(actor, self.first_life + self._lives[actor], now)
             self.changed.add(session)
         return self.hear(session, now)
+
+    def begin_epoch(self, first_life: int) -> None:
+        """Count the lives of every actor from `first_life`."""
+        self.first_life = first_life
+        self._lives.clear()
+        self.lives_changed = True
 
     def hear(self, session: Session, now: float) -> Seat:
         """Renew a lease; raises KeyError for a session that is not seated."""
@@ -118,9 +125,9 @@ class Roster:
         seat = self.seats.get(session)
         return None if seat is None else [seat.actor, seat.life, seat.last_granted]
 
-    def lives(self) -> list[list[int]]:
-        """How many sessions have played as each actor, as plain values for the journal."""
-        return [[actor, lives] for actor, lives in self._lives.items()]
+    def lives(self) -> list[Any]:
+        """The first life of all, and how many sessions have played as each actor; plain values for the journal."""
+        return [self.first_life, [[actor, lives] for actor, lives in self._lives.items()]]
 
     def state(self) -> dict[str, Any]:
         """Plain values that `restore` takes."""
@@ -132,5 +139,6 @@ class Roster:
         roster = cls(lease_seconds)
         for session, (actor, life, last_granted) in state["seats"].items():
             roster.seats[session] = Seat(actor, life, now, last_granted)
-        roster._lives.update(dict(map(tuple, state["lives"])))
+        roster.first_life, lives = state["lives"]
+        roster._lives.update(dict(map(tuple, lives)))
         return roster

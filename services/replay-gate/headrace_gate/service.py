@@ -9,7 +9,7 @@ from collections.abc import Callable
 import zmq
 from prometheus_client import CollectorRegistry
 
-from headrace_gate import turns
+from headrace_gate import epochs
 from headrace_gate.gate import Addresses, Gate, Limits
 from headrace_gate.gauges import Gauges
 from headrace_gate.journal import DamagedJournalError, Journal
@@ -235,9 +235,9 @@ class GateService:
         self._observed_at = now
         if gate.waiting_for and self._limit.allows("waiting"):
             self._log.info("waiting", waiting_for=gate.waiting_for, alive=gate.ledger.alive)
-        interruption = turns.interruption(gate.learner, gate.ledger, gate.roster)
-        if interruption and self._limit.allows("interruption"):
-            self._log.warning("the run is deterministic no longer: another may end otherwise", reason=interruption)
+        disturbance = epochs.disturbance(gate.learner, gate.ledger, gate.roster)
+        if disturbance and self._limit.allows("disturbance"):
+            self._log.warning("the learner is to play from its checkpoint again", reason=disturbance)
         if self._gauges.capacity_limited_for_seconds > 1 and self._limit.allows("capacity"):
             self._log.warning(
                 "capacity is the limit: the learner starves while actors wait for credit",

@@ -34,14 +34,3 @@ def is_learners(learner: LearnerAccount, ledger: CreditLedger, roster: Roster) -
 def may_join(session: Session, learner: LearnerAccount, roster: Roster) -> bool:
     """Whether a session may be seated: a deterministic run has one actor."""
     return not learner.takes_turns or not roster.seats or session in roster.seats
-
-
-def interruption(learner: LearnerAccount, ledger: CreditLedger, roster: Roster) -> str:
-    """What has put a deterministic run off the course that its seed gives, empty if nothing has."""
-    if not learner.takes_turns:
-        return ""
-    if ledger.lost.total():
-        return "transitions were lost"
-    if any(seat.life for seat in roster.seats.values()):
-        return "the actor joined anew, with other games"
-    return "the learner was started anew" if learner.generation > 1 else ""
