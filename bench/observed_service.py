@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO
 
 from numpy.typing import NDArray
@@ -40,8 +40,8 @@ def observe_actor(file: TextIO) -> None:
             _write(file, [link.identity.hex(), credit, part, len(rollout), began, ended])
         return transitions(link, credit, weights, rollouts)
 
-    Player.begin_round = observed_round  # type: ignore[method-assign, assignment]
-    GateLink.transitions = observed_transitions  # type: ignore[method-assign]
+    _replace(Player, "begin_round", observed_round)
+    _replace(GateLink, "transitions", observed_transitions)
 
 
 def observe_learner(file: TextIO) -> None:
@@ -63,8 +63,12 @@ def observe_learner(file: TextIO) -> None:
         _write(file, [time.monotonic(), [] if batch.rejected else rollouts, lags.tolist()])
         trained(reporter, batch, updates, lags)
 
-    batches.assemble = observed_assembly
-    Reporter.trained = observed_training  # type: ignore[method-assign]
+    _replace(batches, "assemble", observed_assembly)
+    _replace(Reporter, "trained", observed_training)
+
+
+def _replace(owner: Any, name: str, observed: Callable[..., Any]) -> None:
+    setattr(owner, name, observed)
 
 
 def _write(file: TextIO, record: list[Any]) -> None:

@@ -120,8 +120,9 @@ def play(control: str, count: int, payload_bytes: int, used: Any) -> None:
             for _ in range(min(FEW_ENOUGH_JOINING, count - len(actors))):
                 actor = SimulatedActor(context, control, payload_bytes)
                 actors.append(actor)
-                by_descriptor[actor.dealer.fd] = actor
-                poller.register(actor.dealer.fd, select.EPOLLIN)
+                descriptor = int(actor.dealer.fd)
+                by_descriptor[descriptor] = actor
+                poller.register(descriptor, select.EPOLLIN)
         for descriptor, _ in poller.poll(LOOK_SECONDS):
             by_descriptor[descriptor].speak(now)
         if now - looked >= LOOK_SECONDS:

@@ -26,7 +26,7 @@ _steps = itertools.count(1)
 """Of all environments of this process."""
 
 
-class TimedEnvironment(gymnasium.Env[NDArray[Any], int]):
+class TimedEnvironment(gymnasium.Env[NDArray[Any], Any]):
     """Random observations, the same for all; an episode has 1,000 steps.
 
     An actor's environments step at once: they take the time of one step together, that of the last to be stepped.
@@ -51,7 +51,7 @@ class TimedEnvironment(gymnasium.Env[NDArray[Any], int]):
         self._played = 0
         return self._observations[0], {}
 
-    def step(self, action: int) -> tuple[NDArray[Any], float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[NDArray[Any], float, bool, bool, dict[str, Any]]:
         """Wait, and show the next observation."""
         if next(_steps) % self._at_once == 0:
             time.sleep(self._step_seconds)

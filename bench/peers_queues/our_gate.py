@@ -152,6 +152,7 @@ class LearnersExchange:
         self._standing = Standing()
         self._exchange = Exchange(
             learner=secrets.token_bytes(SESSION_BYTES),
+            standing=self._standing,
             run=run,
             service_sockets=ServiceSockets("learner", LearnerSettings(), log),
             weights_bind=addresses.weights,

@@ -41,7 +41,7 @@ def produce(asked: Contest, front: str) -> None:
 
 def receive(asked: Contest, back: str) -> Iterator[tuple[int, int]]:
     """Transitions and bytes, as they come."""
-    pull = zmq.Context.instance().socket(zmq.PULL)
+    pull = zmq.Context().socket(zmq.PULL)
     pull.connect(back)
     transitions = experience.transitions_in(asked.messages)
     while True:

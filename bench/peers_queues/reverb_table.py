@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from peers_queues import contest, experience
 from peers_queues.contest import Contest, Producers
@@ -77,9 +78,9 @@ def receive(asked: Contest, port: int) -> Iterator[tuple[int, int]]:
         yield BATCH_SIZE, sample.data["state"].nbytes
 
 
-def _client(reverb: object, port: int) -> object:
+def _client(reverb: Any, port: int) -> Any:
     """A client of a server that answers."""
-    client = reverb.Client(f"localhost:{port}")  # type: ignore[attr-defined]
+    client = reverb.Client(f"localhost:{port}")
     while True:
         try:
             client.server_info(timeout=10)

@@ -8,15 +8,18 @@ end, so that the last observation of a game is seen.
 from __future__ import annotations
 
 import difflib
+import functools
 import re
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any, Literal
 
 import gymnasium
 import numpy as np
 from ale_py import roms
 from ale_py.vector_env import AtariVectorEnv
+from gymnasium.envs.registration import namespace
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from numpy.typing import NDArray
 
@@ -24,6 +27,7 @@ from headrace_proto.errors import UserError
 from headrace_proto.specification import RunSpecification
 
 FRAME_PIXELS = 84
+ENTRY_POINT = "gymnasium.envs"
 VectorEnvironment = VectorEnv[Any, Any, Any]
 
 
@@ -52,8 +56,8 @@ class Spaces:
 def find_game(name: str) -> Game:
     """The game meant by `Breakout-v0`, `ALE/Breakout-v5`, `breakout` or `CartPole-v1`.
 
-    An environment of another package is found if the package registers it through gymnasium's entry point
-    `gymnasium.envs`; the form `module:Id` is refused, since a name from the wire may not import code.
+    An environment of another package is found if the package registers it through the entry point `gymnasium.envs`;
+    the form `module:Id` is refused, since a name from the wire may not import code.
     Raises UserError with the nearest names for one that is not known.
     """
     atari = {_squeeze(rom): rom for rom in roms.get_all_rom_ids()}
@@ -61,6 +65,7 @@ def find_game(name: str) -> Game:
     rom = atari.get(_squeeze(bare))
     if rom is not None:
         return Game(f"ALE/{_camel(rom)}-v5", rom)
+    _register_installed()
     try:
         return Game(gymnasium.spec(name).id, None)
     except gymnasium.error.Error:
@@ -125,6 +130,24 @@ def stacked(observations: NDArray[Any], run: RunSpecification) -> NDArray[Any]:
     """Observations as states [N, S, *frame_shape] in the run's dtype; environments without a stack have S = 1."""
     shape = (len(observations), *run.state_shape)
     return observations.reshape(shape).astype(run.frame_dtype, copy=False)
+
+
+@functools.cache
+def _register_installed() -> None:
+    """Let installed packages register their environments, once: gymnasium itself does not do it any more since 1.0.
+
+    An entry point named `__root__` registers names as they are, another one in the namespace of its name. Raises
+    UserError for a package that fails.
+    """
+    for entry_point in metadata.entry_points(group=ENTRY_POINT):
+        try:
+            with nullcontext() if entry_point.name == "__root__" else namespace(entry_point.name):
+                entry_point.load()()
+        except Exception as error:  # a package may be anybody's code, and fail in any way
+            raise UserError(
+                f"--game: {entry_point.value}, entry point {ENTRY_POINT} of an installed package, fails: {error!r}; "
+                "repair or uninstall the package"
+            ) from error
 
 
 def _make(game: Game) -> gymnasium.Env[Any, Any]:

@@ -95,14 +95,14 @@ def _check(rollout: Rollout, run: RunSpecification, count: int) -> None:
     _check_array("frames", rollout.frames, run.frame_dtype, (count + run.frame_stack, *run.frame_shape))
     _check_scalars(rollout, run)
     _check_episode(rollout)
-    if ((rollout.actions < 0) | (rollout.actions >= run.actions)).any():
+    if rollout.actions.min() < 0 or rollout.actions.max() >= run.actions:
         raise WireError("malformed", f"an action is outside 0..{run.actions - 1}")
     for name in ("rewards", "behaviour_probabilities", "frames", "recurrent_state"):
         array = getattr(rollout, name)
         if array is not None and array.dtype.kind == "f" and not np.isfinite(array).all():
             raise WireError("not_finite", f"{name} has a number that is not finite")
     probabilities = rollout.behaviour_probabilities
-    if ((probabilities < 0) | (probabilities > 1)).any():
+    if probabilities.min() < 0 or probabilities.max() > 1:
         raise WireError("malformed", "a behaviour probability is outside 0..1")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -33,6 +35,51 @@ def grids() -> Iterator[None]:
     yield
     for name in names:
         del gymnasium.registry[name]
+
+
+class Package:
+    """An installed package with an entry point for environments."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        monkeypatch.syspath_prepend(folder)
+
+    def install(self, entry_point: str, code: str) -> None:
+        (self.folder / "their_games.py").write_text(code)
+        metadata = self.folder / "their_games-1.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: their-games\nVersion: 1\n")
+        (metadata / "entry_points.txt").write_text(f"[gymnasium.envs]\n{entry_point} = their_games:register\n")
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Package]:
+    known = set(gymnasium.registry)
+    environments._register_installed.cache_clear()
+    yield Package(tmp_path, monkeypatch)
+    environments._register_installed.cache_clear()
+    sys.modules.pop("their_games", None)
+    for name in set(gymnasium.registry) - known:
+        del gymnasium.registry[name]
+
+
+REGISTERING = """
+import gymnasium
+def register():
+    gymnasium.register(id="Theirs-v0", entry_point="gymnasium.envs.classic_control:CartPoleEnv")
+"""
+
+
+@pytest.mark.parametrize(("entry_point", "name"), [("__root__", "Theirs-v0"), ("theirs", "theirs/Theirs-v0")])
+def test_a_game_that_an_installed_package_registers_is_found(package: Package, entry_point: str, name: str) -> None:
+    package.install(entry_point, REGISTERING)
+    assert environments.spaces(environments.find_game(name)) == Spaces((4,), "<f4", 2)
+
+
+def test_a_package_that_cannot_register_its_games_is_named(package: Package) -> None:
+    package.install("__root__", "def register(): raise OSError('no display')")
+    with pytest.raises(UserError, match=r"their_games:register.*no display.*repair or uninstall"):
+        environments.find_game("Theirs-v0")
 
 
 @pytest.mark.parametrize(

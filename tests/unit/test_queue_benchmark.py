@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -162,8 +163,8 @@ def test_growth_is_from_the_fewest_actors_to_the_most() -> None:
 
 
 def test_a_queue_whose_command_fails_says_its_last_line(tmp_path: Path) -> None:
-    with pytest.raises(UnavailableError, match=r"raw PUSH-PULL forwarder: .*nowhere"):
-        queue_contests.run(queue_contests.RAW, a_contest(tmp_path / "nowhere"))
+    with pytest.raises(UnavailableError, match=r"raw PUSH-PULL forwarder: .*a producer has died"):
+        queue_contests.run(queue_contests.RAW, replace(a_contest(tmp_path / "nowhere"), producers=1))
 
 
 def printed(*arguments: str) -> dict[str, Any]:

@@ -90,6 +90,7 @@ class GateService:
             self.gate.outbox.withdraw()
         self._send()
         self._health.beat(self.gate.waiting_for)
+        self._tell_of_disturbance()
         if is_observed:
             self._observe(now)
         self._last_turn = now
@@ -237,6 +238,12 @@ class GateService:
         if batch is not None:
             self._gauges.delivered(batch.count)
 
+    def _tell_of_disturbance(self) -> None:
+        gate = self.gate
+        disturbance = epochs.disturbance(gate.learner, gate.ledger, gate.roster)
+        if disturbance and self._limit.allows("disturbance"):
+            self._log.warning("the learner is to play from its checkpoint again", reason=disturbance)
+
     def _observe(self, now: float) -> None:
         gate = self.gate
         self._health.run = "" if gate.run is None else gate.run.name
@@ -244,9 +251,6 @@ class GateService:
         self._observed_at = now
         if gate.waiting_for and self._limit.allows("waiting"):
             self._log.info("waiting", waiting_for=gate.waiting_for, alive=gate.ledger.alive)
-        disturbance = epochs.disturbance(gate.learner, gate.ledger, gate.roster)
-        if disturbance and self._limit.allows("disturbance"):
-            self._log.warning("the learner is to play from its checkpoint again", reason=disturbance)
         if self._gauges.capacity_limited_for_seconds > 1 and self._limit.allows("capacity"):
             self._log.warning(
                 "capacity is the limit: the learner starves while actors wait for credit",
