@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import zmq
@@ -26,7 +27,7 @@ from headrace_proto.settings import ActorSettings
 from headrace_proto.sockets import ServiceSockets
 from headrace_proto.specification import RunSpecification
 
-LONG_FRAME = bytes(48 * 1024 * 1024)
+LONG_FRAME, HUGE_FRAME = bytes(4 * 1024**2), bytes(60 * 1024**2)
 MANY_CONNECTIONS = 5_000
 PATIENCE_SECONDS = 60.0
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(48)
@@ -54,19 +55,26 @@ class Target:
     def ready(self, name: str, socket_type: bytes) -> socket.socket:
         """A connection after the handshake of ZMTP 3 without keys (RFC 23)."""
         connection = self.raw(name)
-        connection.sendall(GREETING)
-        _receive(connection, 64)
-        body = b"\x05READY" + b"\x0bSocket-Type" + struct.pack(">I", len(socket_type)) + socket_type
-        connection.sendall(b"\x04" + bytes([len(body)]) + body)
-        _, length = _receive(connection, 2)
-        _receive(connection, length)
+        try:
+            connection.sendall(GREETING)
+            _receive(connection, 64)
+            body = b"\x05READY" + b"\x0bSocket-Type" + struct.pack(">I", len(socket_type)) + socket_type
+            connection.sendall(b"\x04" + bytes([len(body)]) + body)
+            _, length = _receive(connection, 2)
+            _receive(connection, length)
+        except OSError:
+            connection.close()
+            raise
         return connection
 
 
 def _receive(connection: socket.socket, count: int) -> bytes:
-    received = connection.recv(count, socket.MSG_WAITALL)
-    if len(received) < count:
-        raise ConnectionError("the other side has ended the connection")
+    received = b""
+    while len(received) < count:
+        more = connection.recv(count - len(received))
+        if not more:
+            raise ConnectionError("the other side has ended the connection")
+        received += more
     return received
 
 
@@ -88,7 +96,7 @@ class Intruder:
 
     def close(self) -> None:
         """Send what is under way."""
-        self.sockets.close(linger=2000)
+        self.sockets.close(linger=round(PATIENCE_SECONDS * 1000))
 
     def hear(self, kind: type[messages.MessageT]) -> messages.MessageT:
         """The next message of a kind; raises TimeoutError if there is none."""
@@ -117,10 +125,17 @@ class Intruder:
         """Go, as an honest actor does."""
         self.say(Leave(code="goodbye", reason=""))
 
-    def play(self, grant: CreditGrant, payload: bytes, **changes: object) -> None:
+    def play(self, grant: CreditGrant, payload: bytes, **changes: Any) -> None:
         """Send a payload against a credit."""
-        weights = {"generation": grant.generation, "weights_version": grant.weights_version}
-        header = a_header(grant.count, session=self.session, credit=grant.credit, **{**weights, **changes})
+        fields: dict[str, Any] = {
+            "count": grant.count,
+            "session": self.session,
+            "credit": grant.credit,
+            "generation": grant.generation,
+            "weights_version": grant.weights_version,
+            **changes,
+        }
+        header = a_header(**fields)
         self.push.send_multipart([header.encode(), payload])
 
 
@@ -140,14 +155,15 @@ def garbage(target: Target) -> None:
     for name in target.addresses:
         with contextlib.suppress(OSError), target.raw(name) as connection:
             connection.sendall(os.urandom(4096))
+            connection.recv(64)
 
 
 def huge_frames(target: Target) -> None:
-    """Headers and control messages of 48 MiB, and one that says it has a terabyte."""
-    with intruder(target) as one:
-        one.push.send_multipart([LONG_FRAME, b""], copy=False)
-        one.dealer.send(LONG_FRAME, copy=False)
-        one.push.send_multipart([b"", LONG_FRAME], copy=False)
+    """Headers and control messages of 4 MiB and then of 60, and a frame that says it has a terabyte."""
+    for frame in (LONG_FRAME, HUGE_FRAME):
+        with intruder(target) as one:
+            one.push.send_multipart([frame, b""], copy=False)
+            one.dealer.send(frame, copy=False)
     if target.keys is None:
         with contextlib.suppress(OSError), target.ready("transitions", b"PUSH") as connection:
             connection.sendall(b"\x02" + struct.pack(">Q", 2**40))
@@ -232,7 +248,7 @@ def talks_to_a_publisher(target: Target) -> None:
     """What is no subscription, on the learner's socket."""
     with intruder(target) as one, one.sockets.make(zmq.XSUB) as subscriber:
         one.sockets.connect(subscriber, target.addresses["weights"], "weights-address", server="learner")
-        subscriber.sndtimeo = round(PATIENCE_SECONDS * 1000)
+        subscriber.sndtimeo = subscriber.linger = round(PATIENCE_SECONDS * 1000)
         for _ in range(1000):
             subscriber.send(b"hear me")
 

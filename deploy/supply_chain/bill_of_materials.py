@@ -34,7 +34,10 @@ def packages(lock: str) -> list[Package]:
 
 
 def licence(name: str) -> str:
-    """What a package declares: its licence expression, or else its classifiers, or else the first line of its text."""
+    """What a package declares: its licence expression, or else its classifiers, or else the first line of its text.
+
+    Where it declares none of these, the title of the licence file that it brings.
+    """
     try:
         declared = metadata.metadata(name)
     except metadata.PackageNotFoundError:
@@ -44,7 +47,12 @@ def licence(name: str) -> str:
     lines = [line for line in declared.get_all("Classifier") or [] if line.startswith("License :: OSI Approved :: ")]
     if lines:
         return " AND ".join(line.rpartition(" :: ")[2] for line in lines)
-    return str(declared["License"] or "").partition("\n")[0]
+    return str(declared["License"] or _licence_text(name)).strip().partition("\n")[0]
+
+
+def _licence_text(name: str) -> str:
+    files = [file for file in metadata.files(name) or [] if "licenses" in file.parts]
+    return files[0].read_text() if files else ""
 
 
 def cyclonedx(found: list[Package]) -> dict[str, Any]:

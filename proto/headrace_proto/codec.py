@@ -51,7 +51,8 @@ def decode(data: bytes | memoryview, most_bytes: int = MAX_MESSAGE_BYTES, most_i
             strict_map_key=True,
             max_array_len=most_items,
             max_map_len=most_items,
-            max_ext_len=0,
+            ext_hook=_refuse_extension,
+            max_ext_len=0,  # which lets an empty one through
         )
     except WireError:
         raise
@@ -79,6 +80,10 @@ class _Containers:
         self._left -= 1
         if self._left < 0:
             raise WireError("malformed", f"more than {self._most} maps and lists")
+
+
+def _refuse_extension(code: int, data: bytes) -> Any:
+    raise WireError("malformed", f"an extension of type {code}")
 
 
 def _array_to_map(value: object) -> object:

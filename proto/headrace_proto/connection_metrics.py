@@ -24,6 +24,12 @@ class ConnectionMetrics:
         self.open = Gauge(
             "headrace_connections", "Connections open at this service's tcp sockets.", ["socket"], registry=registry
         )
+        self.ended = Counter(
+            "headrace_connections_ended_total",
+            "Connections that have ended, from either side and for any reason.",
+            ["socket"],
+            registry=registry,
+        )
         self.cut = Counter(
             "headrace_connections_cut_total",
             "Connections that this service has ended for what they did, by reason.",
@@ -34,6 +40,7 @@ class ConnectionMetrics:
     def show(self, socket: str) -> None:
         """Let every sample of a socket be seen from the start."""
         self.open.labels(socket).set(0)
+        self.ended.labels(socket)
         for reason in HANDSHAKE_FAILURE_REASONS:
             self.handshake_failures.labels(socket, reason)
         for reason in CUT_REASONS:

@@ -11,6 +11,7 @@ import resource
 import socket as unix_socket
 import struct
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,12 @@ INCOMPLETE_BYTES = 8 * 1024 * 1024
 
 LOOK_AFTER_BYTES = 32 * 1024 * 1024
 """By how much the process grows before the connections are looked at: what takes no memory does no harm."""
+
+CUT_AGAIN_SECONDS = 1.0
+"""Between two ends of one file descriptor, which may be another's by then."""
+
+_RESET = struct.pack("ii", 1, 0)
+"""Linger on, for no time: the peer learns of the end at once, though it is in the middle of sending."""
 
 _BYTES_RECEIVED = 128
 """Where `struct tcp_info` of linux/tcp.h has tcpi_bytes_received, 64 bits."""
@@ -61,12 +68,15 @@ class Connections:
         self._log = log
         self._limit = RateLimit()
         self._lock = threading.Lock()
+        self._names: dict[zmq.Socket[bytes], str] = {}
         self._open: dict[str, OrderedDict[int, _Connection]] = {}
+        self._cut_at: dict[int, float] = {}
         self._resident = resident_bytes()
         self._most = MOST_CONNECTIONS
 
-    def watch(self, socket: str) -> None:
+    def watch(self, zmq_socket: zmq.Socket[bytes], socket: str) -> None:
         """Expect connections to a socket; says so if the process may open too few files for as many as there may be."""
+        self._names[zmq_socket] = socket
         self._open[socket] = OrderedDict()
         if self._metrics is not None:
             self._metrics.show(socket)
@@ -94,6 +104,8 @@ class Connections:
         with self._lock:
             self._open[socket].pop(descriptor, None)
             self._show(socket)
+            if self._metrics is not None:
+                self._metrics.ended.labels(socket).inc()
 
     def receive(self, zmq_socket: zmq.Socket[bytes]) -> list[zmq.Frame]:
         """One message; raises zmq.Again if none is there, WireError for one so long that its sender is cut off."""
@@ -102,19 +114,21 @@ class Connections:
             frames.append(zmq_socket.recv(zmq.NOBLOCK, copy=False))
         self._hear(frames[-1])
         if frames[-1].more:
-            self.cut(frames[-1], "frame_count")
+            self.cut(zmq_socket, frames[-1], "frame_count")
             while zmq_socket.rcvmore:
                 zmq_socket.recv(zmq.NOBLOCK)
             raise WireError("frame_count", f"a message of more than {MOST_FRAMES} frames: its sender is cut off")
         return frames
 
-    def cut(self, frame: zmq.Frame, reason: str) -> None:
-        """End the connection that a frame came by."""
-        descriptor = sender(frame)
+    def cut(self, zmq_socket: zmq.Socket[bytes], frame: zmq.Frame, reason: str) -> None:
+        """End the connection that a frame came by; not twice in a second, for its other frames may be read later."""
+        descriptor, socket, now = sender(frame), self._names.get(zmq_socket), time.monotonic()
+        if socket is None or now - self._cut_at.get(descriptor, -CUT_AGAIN_SECONDS) < CUT_AGAIN_SECONDS:
+            return
+        self._cut_at[descriptor] = now
         with self._lock:
-            for socket, connections in self._open.items():
-                if connections.pop(descriptor, None) is not None:
-                    self._end(socket, descriptor, reason)
+            self._open[socket].pop(descriptor, None)
+            self._end(socket, descriptor, reason)
 
     def look(self) -> None:
         """End what sends messages without an end; called several times a second."""
@@ -153,6 +167,7 @@ class Connections:
 
     def _end(self, socket: str, descriptor: int, reason: str) -> None:
         with contextlib.suppress(OSError), _borrowed(descriptor) as connection:
+            connection.setsockopt(unix_socket.SOL_SOCKET, unix_socket.SO_LINGER, _RESET)
             connection.shutdown(unix_socket.SHUT_RDWR)
         if self._metrics is not None:
             self._metrics.cut.labels(socket, reason).inc()

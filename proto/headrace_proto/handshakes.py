@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,7 +66,7 @@ class HandshakeWatch:
 
     def server(self, socket: zmq.Socket[bytes], name: str) -> None:
         """Count what fails at a bound socket, and keep its connections within their limits."""
-        self._connections.watch(name)
+        self._connections.watch(socket, name)
         self._watch(socket, lambda reason: self._count(name, reason), lambda: None, name)
 
     def client(self, socket: zmq.Socket[bytes], address: str, refusal: Refusal) -> None:
@@ -119,7 +119,7 @@ class HandshakeWatch:
                     return
                 self._hear(watched, recv_monitor_message(watched.monitor, zmq.NOBLOCK))
 
-    def _hear(self, watched: _Watched, event: dict[str, Any]) -> None:
+    def _hear(self, watched: _Watched, event: Mapping[str, Any]) -> None:
         if event["event"] == zmq.EVENT_MONITOR_STOPPED:
             watched.monitor.close(linger=0)
             with self._lock:

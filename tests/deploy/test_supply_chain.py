@@ -20,6 +20,7 @@ PERMISSIVE = {
     # As older classifiers call them.
     *("3-Clause BSD License", "Apache Software License", "BSD License", "MIT License"),
     "Python Software Foundation License",
+    "Apache License",  # the title of its text
 }
 AGREED = {
     "ale-py": "GPL-2.0-only",  # the emulator: an actor and an evaluator that play Atari import it

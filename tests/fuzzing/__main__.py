@@ -1,13 +1,15 @@
 """`make fuzz ARGS="--target decoder --runs 1000000"`: coverage-guided fuzzing of one target, by atheris on libFuzzer.
 
-New inputs that reach something new are kept in build/fuzzing/TARGET, beside the input that broke something, if one did;
-`--minimise` writes what is worth keeping of them to tests/fuzzing/corpus. Exit status 0 if nothing broke.
+Inputs that reach something new are kept in build/fuzzing/TARGET, one that breaks something in TARGET-broken-HASH beside
+it; `--minimise` writes what is worth keeping of them to tests/fuzzing/corpus. Exit status 0 if nothing broke.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import atheris
@@ -41,11 +43,26 @@ def main() -> None:
         f"-max_len={LONGEST_INPUT_BYTES}",
         f"-timeout={SECONDS_FOR_ONE_INPUT}",
         f"-rss_limit_mb={MEMORY_MIB}",
-        f"-artifact_prefix={work}/broken-",
+        f"-artifact_prefix={work}-broken-",
     ]
     what = ["-merge=1"] if chosen.minimise else [f"-runs={chosen.runs}", f"-seed={chosen.seed}", "-print_final_stats=1"]
-    atheris.Setup([sys.argv[0], *limits, *what, *folders], target.one_input)
+    atheris.Setup([sys.argv[0], *limits, *what, *folders], kept_if_it_breaks(target, work))
     atheris.Fuzz()
+
+
+def kept_if_it_breaks(target: targets.Target, folder: Path) -> Callable[[bytes], None]:
+    """The target's `one_input`, which leaves what broke it in a file."""
+
+    def one_input(data: bytes) -> None:
+        try:
+            target.one_input(data)
+        except Exception:
+            path = folder.with_name(f"{folder.name}-broken-{hashlib.sha1(data).hexdigest()}")
+            path.write_bytes(data)
+            print(f"broken by {path}", file=sys.stderr)
+            raise
+
+    return one_input
 
 
 if __name__ == "__main__":

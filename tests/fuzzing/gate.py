@@ -57,14 +57,13 @@ class Siege:
     def actor_says(self) -> None:
         """A control message with numbers of any size."""
         number = self.script.number
-        kind, fields = self.script.one_of(
-            (
-                ("JOIN", {"host": "h"}),
-                ("CREDIT", {"credit": number(), "count": number(), "finished": number()}),
-                ("HEARTBEAT", {"finished": number(), "env_steps": number(), "waiting_for": ""}),
-                ("LEAVE", {"code": "goodbye", "reason": ""}),
-            )
+        said: tuple[tuple[str, dict[str, Any]], ...] = (
+            ("JOIN", {"host": "h"}),
+            ("CREDIT", {"credit": number(), "count": number(), "finished": number()}),
+            ("HEARTBEAT", {"finished": number(), "env_steps": number(), "waiting_for": ""}),
+            ("LEAVE", {"code": "goodbye", "reason": ""}),
         )
+        kind, fields = self.script.one_of(said)
         self.gate.on_actor_message(self.script.one_of(IDENTITIES), _message(kind, fields), self.now)
 
     def actor_joins_and_asks(self) -> None:

@@ -65,6 +65,9 @@ class Besieged:
     def open(self) -> float:
         return self.services.value("gate", "headrace_connections")
 
+    def ended(self) -> float:
+        return self.services.value("gate", "headrace_connections_ended_total")
+
     def broken(self) -> float:
         return self.services.value("gate", "headrace_handshake_failures_total")
 
@@ -93,20 +96,24 @@ def without_keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Besieged]
 
 
 def test_garbage_is_refused_and_counted(standing: Besieged) -> None:
-    before, broken = standing.refused("malformed"), standing.broken()
+    before, ended = standing.refused("malformed"), standing.ended()
 
     with standing.standing():
         hostile_peers.garbage(standing.target)
         wait_until(lambda: standing.refused("malformed") >= before + 2000)
-        wait_until(lambda: standing.broken() > broken)
+        wait_until(lambda: standing.ended() >= ended + 3)
 
 
-def test_huge_frames_are_refused_unread(standing: Besieged) -> None:
-    before = standing.refused("oversized")
+def test_huge_frames_are_refused_unread_or_end_their_senders_connection_on_their_way(standing: Besieged) -> None:
+    def counted() -> float:
+        return standing.refused("oversized") + standing.cut("endless_message")
+
+    before, refused = counted(), standing.refused("oversized")
 
     with standing.standing():
         hostile_peers.huge_frames(standing.target)
-        wait_until(lambda: standing.refused("oversized") >= before + 2)
+        wait_until(lambda: counted() >= before + 4)
+        assert standing.refused("oversized") >= refused + 2
 
 
 def test_a_message_of_very_many_frames_ends_its_senders_connection(standing: Besieged) -> None:

@@ -112,4 +112,6 @@ def test_extension_types_and_deep_nesting_are_refused() -> None:
     with pytest.raises(WireError, match="malformed"):
         codec.decode(msgpack.packb(msgpack.ExtType(5, b"payload")))
     with pytest.raises(WireError, match="malformed"):
+        codec.decode(msgpack.packb(msgpack.ExtType(5, b"")))
+    with pytest.raises(WireError, match="malformed"):
         codec.decode(b"\x91" * 100_000 + b"\x01")

@@ -34,7 +34,7 @@ def hear(publisher: zmq.Socket[bytes], connections: Connections) -> bool:
         said = frames[0].bytes if len(frames) == 1 else b""
         heard[sender(frames[0])] += 1
         if not _is_subscription(said) or heard[sender(frames[0])] > MOST_OF_ONE_SENDER:
-            connections.cut(frames[0], "unexpected")
+            connections.cut(publisher, frames[0], "unexpected")
         is_asked_for_weights |= said[:1] == b"\x01" and WEIGHTS_TOPIC.startswith(said[1:])
     return is_asked_for_weights
 

@@ -223,7 +223,6 @@ class CreditLedger:
             setattr(ledger, name, totals[name])
         ledger.rejected.update(totals["rejected"])
         ledger.lost.update(totals["lost"])
-        ledger._lost_before_epoch = totals["lost_before_epoch"]
         for session, owed in state["owed"].items():
             for number, count, granted_at, weights, arrived, parts, final_part in owed:
                 credit = Credit(count, granted_at, tuple(weights), arrived, set(parts), final_part)
