@@ -27,6 +27,12 @@ HIGH_WATER_MARK = 256
 
 LINGER_MILLISECONDS = 500
 
+UNREACHABLE_MILLISECONDS = 15_000
+"""A connection on which nothing that was sent has arrived for so long is given up."""
+
+CONNECT_MILLISECONDS = 5_000
+"""An attempt to connect that nobody answers. The kernel's own pauses double, to a minute after an outage of minutes."""
+
 RECONNECT_SECONDS = 2.0
 """Between attempts of a client whose handshakes fail."""
 
@@ -47,12 +53,15 @@ def context() -> zmq.Context[zmq.Socket[bytes]]:
     made.handshake_ivl = 5_000
     made.reconnect_ivl = 100
     made.reconnect_ivl_max = 2_000
-    # A host that vanished without a word is noticed after 25 s. ZeroMQ's own heartbeats would end healthy connections:
-    # a peer whose pipe is full does not read them.
+    # A host that vanished without a word is noticed after 15 to 25 s. Without a limit TCP would send what was on its
+    # way to it again and again for a quarter of an hour, and a PUSH give it its share of batches all the while.
+    # ZeroMQ's own heartbeats would end healthy connections: a peer whose pipe is full does not read them.
     made.tcp_keepalive = 1
     made.tcp_keepalive_idle = 10
     made.tcp_keepalive_intvl = 5
     made.tcp_keepalive_cnt = 3
+    made.tcp_maxrt = UNREACHABLE_MILLISECONDS
+    made.connect_timeout = CONNECT_MILLISECONDS
     return made
 
 

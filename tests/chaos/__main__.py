@@ -36,8 +36,8 @@ def main() -> None:
     console.print(report.to_screen())
     console.print(f"report: {folder / 'report.json'}")
     if report.broken:
-        again = f'make chaos ARGS="--schedule {folder / "schedule.json"} --folder NEW"'
-        console.print(f"seed {planned.seed} breaks it; once more: {again}", style="red")
+        again = f'make chaos ARGS="--schedule {folder / "schedule.json"} --folder {folder}-again"'
+        console.print(f"seed {planned.seed} breaks it; once more: {again}", style="red", soft_wrap=True)
         sys.exit(1)
 
 

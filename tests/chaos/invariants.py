@@ -37,7 +37,8 @@ class Judge:
         self.largest_lag = 0.0
         self.longest_pause_seconds = 0.0
         self._made: dict[tuple[str, int], float] = {}
-        self._unhindered_seconds = 0.0
+        self.unhindered_seconds = 0.0
+        self._paused_seconds = 0.0
         self._looked_at: float | None = None
 
     @property
@@ -81,16 +82,17 @@ class Judge:
         self.books = books
         has_advanced = not earlier or books["trained"] > earlier["trained"]
         if has_advanced:
-            self._unhindered_seconds = 0.0
+            self._paused_seconds = 0.0
         return has_advanced
 
     def look(self, now: float, is_hindered: bool) -> None:
         """Time goes by; while it `is_hindered` by a fault nothing need be trained."""
         if self._looked_at is not None and not is_hindered:
-            self._unhindered_seconds += now - self._looked_at
+            self.unhindered_seconds += now - self._looked_at
+            self._paused_seconds += now - self._looked_at
         self._looked_at = now
-        self.longest_pause_seconds = max(self.longest_pause_seconds, self._unhindered_seconds)
-        if self._unhindered_seconds > ADVANCE_SECONDS:
+        self.longest_pause_seconds = max(self.longest_pause_seconds, self._paused_seconds)
+        if self._paused_seconds > ADVANCE_SECONDS:
             raise PromiseBrokenError(
                 f"nothing was trained for {ADVANCE_SECONDS:g} s in which no fault stood in the way: {self.books}"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ from chaos import wire
 from chaos.schedule import Fault
 from chaos.wire import Link
 
+_NUMBERS = itertools.count()
 CUT = 1.0
 """Loss of a link that carries nothing."""
 
@@ -26,7 +28,7 @@ class Network:
     def __init__(self, hosts: Sequence[str]) -> None:
         """Raises OSError or subprocess.CalledProcessError where this is not permitted."""
         self._stack = ExitStack()
-        self._tag = f"c{os.getpid() % 100_000}"
+        self._tag = f"c{os.getpid() % 100_000}n{next(_NUMBERS)}"  # the kernel takes its time to forget a name
         self._subnet = os.getpid() % 250
         self._numbers = {host: number for number, host in enumerate(hosts, 1)}
         try:
@@ -72,20 +74,21 @@ class Network:
         changed = [link] if fault.kind == "one-way partition" else [link, back]
         try:
             for each in changed:
-                self._tell(each)
+                self.set(each)
             await asyncio.sleep(fault.seconds)
         finally:
             for each in changed:
-                self._tell(Link(each.source, each.destination))
+                self.set(Link(each.source, each.destination))
+
+    def set(self, link: Link) -> None:
+        """Let packets of one direction be as the link says, until another says otherwise."""
+        assert self._wire.stdin is not None
+        self._wire.stdin.write(json.dumps(asdict(link)) + "\n")
+        self._wire.stdin.flush()
 
     def close(self) -> None:
         """Remove everything."""
         self._stack.close()
-
-    def _tell(self, link: Link) -> None:
-        assert self._wire.stdin is not None
-        self._wire.stdin.write(json.dumps(asdict(link)) + "\n")
-        self._wire.stdin.flush()
 
     def _build(self, hosts: Sequence[str]) -> subprocess.Popen[str]:
         bridge = f"{self._tag}-br"

@@ -36,7 +36,7 @@ class Report:
 
     @property
     def recoveries(self) -> dict[str, list[float]]:
-        """Seconds from the end of each fault to the next training that the gate counts, by kind and target's role."""
+        """Seconds from each fault's end to the next training, without those of other faults that stop it, by kind."""
         found: defaultdict[str, list[float]] = defaultdict(list)
         for strike in self.strikes:
             if strike.recovery_seconds is not None:

@@ -27,12 +27,16 @@ READERS = 32
 
 @dataclass(slots=True)
 class Strike:
-    """A fault as it came to be: seconds since the first could strike, and since it was over until more was trained."""
+    """A fault as it came to be: seconds since the first could strike, and until more was trained after it was over.
+
+    Of the latter those do not count in which another fault stopped training.
+    """
 
     fault: Fault
     struck_at: float
     lifted_at: float | None = None
     recovery_seconds: float | None = None
+    unhindered_before: float = 0.0
 
 
 class Run:
@@ -91,6 +95,7 @@ class Run:
                 await self._machine.strike(fault, self._services)
             finally:
                 self._in_force.remove(fault)
+            strike.unhindered_before = self.judge.unhindered_seconds
             strike.lifted_at = time.monotonic() - self._began
 
     async def _follow(self, service: Service) -> None:
@@ -114,10 +119,9 @@ class Run:
             await asyncio.sleep(SAMPLE_SECONDS[service.role])
 
     def _note_recovery(self) -> None:
-        now = time.monotonic() - self._began
         for strike in self.strikes:
             if strike.lifted_at is not None and strike.recovery_seconds is None:
-                strike.recovery_seconds = now - strike.lifted_at
+                strike.recovery_seconds = round(self.judge.unhindered_seconds - strike.unhindered_before, 2)
 
     async def _look(self) -> None:
         while True:

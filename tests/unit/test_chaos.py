@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import chaos.__main__
 import pytest
 from chaos import schedule
 from chaos.footprint import Footprint
 from chaos.invariants import ADVANCE_SECONDS, Judge, PromiseBrokenError
 from chaos.kinds import LINKS
 from chaos.machine import Permitted
+from chaos.report import Report
 from chaos.schedule import Schedule
 from chaos.wire import Link, Wire
 from hypothesis import given
@@ -163,6 +167,26 @@ class TestFootprint:
         for second in range(60):
             footprint.add("short", second, 1e6 * second, 30)
         assert footprint.growths() == []
+
+
+def test_a_broken_promise_ends_with_status_1_the_seed_and_the_command_that_brings_the_schedule_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def perform(planned: Schedule, permitted: Permitted, folder: Path, show: Callable[[str], None]) -> Report:
+        return Report(planned, permitted.missing, [], Judge(), [], ["the account is open by 1"])
+
+    monkeypatch.setattr("chaos.__main__.perform", perform)
+    monkeypatch.setattr("sys.argv", ["chaos", "--seed", "7", "--minutes", "1", "--folder", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        chaos.__main__.main()
+
+    assert ended.value.code == 1
+    printed = capsys.readouterr().out
+    assert "BROKEN: the account is open by 1" in printed
+    saved = tmp_path / "seed-7" / "schedule.json"
+    assert f'seed 7 breaks it; once more: make chaos ARGS="--schedule {saved} --folder' in printed
+    assert len(Schedule.from_json(saved.read_text()).faults) == 10
+    assert json.loads((saved.parent / "report.json").read_text())["broken"] == ["the account is open by 1"]
 
 
 Hosts = tuple[Wire, dict[str, socket.socket]]

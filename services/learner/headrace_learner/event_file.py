@@ -10,6 +10,7 @@ import os
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 
 class EventFile:
@@ -44,5 +45,5 @@ class EventFile:
         """Write what is buffered, and close."""
         self._file.close()
 
-    def _write(self, event: object) -> None:
-        self._records.write(event.SerializeToString())  # type: ignore[attr-defined] a protobuf message, untyped
+    def _write(self, event: Any) -> None:
+        self._records.write(event.SerializeToString())

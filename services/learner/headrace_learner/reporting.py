@@ -85,9 +85,10 @@ class Reporter:
         metrics.epsilon.set(self._epsilon)
         for update in updates:
             self._show_update(update)
-        with self._whatever_the_disk_does():
-            for episode in batch.episodes if self._curves is not None else ():
-                self._curves.episode(episode.score, episode.length, self._counters.env_steps)
+        if self._curves is not None:
+            with self._whatever_the_disk_does():
+                for episode in batch.episodes:
+                    self._curves.episode(episode.score, episode.length, self._counters.env_steps)
         self._show_counters()
 
     def tick(self) -> None:

@@ -46,7 +46,8 @@ def main(arguments: Sequence[str]) -> None:
         settings = parse(LearnerSettings, arguments, PROGRAM, resumed=checkpoint.state.run_settings())
     require_effect(settings)
     torch.set_num_threads(settings.learner_threads or 1)
-    torch.use_deterministic_algorithms(settings.deterministic)
+    if settings.deterministic != torch.are_deterministic_algorithms_enabled():  # to set it imports torch's compiler
+        torch.use_deterministic_algorithms(settings.deterministic)
     registry = CollectorRegistry()
     metrics, health = LearnerMetrics(registry), Health()
     health.run = run.name_of(settings.run_dir)
