@@ -45,11 +45,19 @@ class Stack:
 
     @property
     def kind(self) -> str:
-        """Whose code ran: that of the innermost frame that is somebody's."""
+        """Whose code ran: that of the innermost frame that is somebody's.
+
+        What torch's oneDNN compiles as it runs belongs to no file: it is whatever torch's Python has called.
+        """
+        is_compiled = False
         for frame in reversed(self.frames):
             where = _where(frame)
-            if not NOBODYS.search(where):
-                return next((kind for pattern, kind in OWNERS if pattern.search(where)), "other native")
+            is_compiled |= where == "?"
+            if where == "?" or NOBODYS.search(where):
+                continue
+            if is_compiled and where.startswith("torch/"):
+                return "torch"
+            return next((kind for pattern, kind in OWNERS if pattern.search(where)), "other native")
         return "other native"
 
     @property

@@ -58,8 +58,9 @@ def host(specification: RunSpecification, address: str, actors: int, last_versio
         with closing(sockets), closing(WeightsLink(sockets, address, policy_of_it.fits, log)) as link:
             versions, times = [], []
             while not versions or versions[-1] < last_version:
-                found = link.wait_for((1, versions[-1] + 1 if versions else 0), WAIT_SECONDS)
-                if found is not None:
+                link.drain(WAIT_SECONDS)
+                found = link.newest
+                if found is not None and (not versions or found.version > versions[-1]):
                     policy_of_it.begin_round(found)
                     versions.append(found.version)
                     times.append(time.monotonic())

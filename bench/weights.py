@@ -43,12 +43,11 @@ ACTORS = (1, 16, 64)
 
 @dataclass(frozen=True, slots=True)
 class Publications:
-    """What was published: bytes of one, when the step before each ended, and CPU seconds that publishing took."""
+    """What was published: bytes of one, when the step before each ended, and the CPU seconds that it took."""
 
     size_bytes: int
     times: Sequence[float]
     cpu_seconds: float
-    seconds: float
 
 
 class Publisher:
@@ -84,7 +83,7 @@ class Publisher:
             size = len(blob)
             time.sleep(max(0.0, started + version * period_seconds - time.monotonic()))
             cpu_seconds += time.process_time() - before
-        return Publications(size, times, cpu_seconds, time.monotonic() - started)
+        return Publications(size, times, cpu_seconds)
 
     def close(self) -> None:
         """Free the sockets."""
@@ -102,7 +101,7 @@ def main() -> None:
         values: dict[str, float] = {}
         for actors in options.actors:
             published, hosts = publish_to(actors, settings, options.publications, period)
-            values |= summary(actors, published, hosts)
+            values |= summary(actors, published, hosts, period)
         return values
 
     measured = measurement.measure(one_round, options)
@@ -133,10 +132,11 @@ def publish_to(actors: int, settings: TrainSettings, count: int, period: float) 
         return published, [job.get() for job in jobs]
 
 
-def summary(actors: int, published: Publications, hosts: Sequence[Host]) -> Round:
+def summary(actors: int, published: Publications, hosts: Sequence[Host], period_seconds: float) -> Round:
     """What a round measured with so many actors.
 
-    Of every publication the actor in the middle and the last one count, of these the median over the publications.
+    Of every publication the actor in the middle and the last one count, of these the median over the publications. The
+    share of the machine is that of a run that publishes every period, however long it took here.
     """
     acts: list[Acts] = [act for host in hosts for act in host.acts]
     waited = subscribers.delays(published.times, acts)
@@ -147,7 +147,7 @@ def summary(actors: int, published: Publications, hosts: Sequence[Host]) -> Roun
         f"last_milliseconds_to_{actors}": statistics.median(map(max, waited)) * MILLISECONDS,
         f"learner_cpu_milliseconds_to_{actors}": published.cpu_seconds / len(published.times) * MILLISECONDS,
         f"cpu_milliseconds_to_{actors}": used / len(published.times) * MILLISECONDS,
-        f"share_of_machine_to_{actors}": used / published.seconds / cores.usable_cores(),
+        f"share_of_machine_to_{actors}": used / len(published.times) / period_seconds / cores.usable_cores(),
     }
 
 

@@ -157,9 +157,9 @@ def test_an_actor_acts_by_a_version_once_it_has_that_or_a_newer_one() -> None:
 def test_what_weights_cost_is_a_share_of_all_cores_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headrace_local.cores.usable_cores", lambda: 2)
     acts = [Acts([0, 1, 2], [0.0, 1.004, 2.006]), Acts([0, 1, 2], [0.0, 1.010, 2.030])]
-    published = Publications(size_bytes=100, times=[1.0, 2.0], cpu_seconds=0.02, seconds=2.0)
+    published = Publications(size_bytes=100, times=[1.0, 2.0], cpu_seconds=0.02)
 
-    found = weights.summary(2, published, [Host([acts[0]], 0.1), Host([acts[1]], 0.08)])
+    found = weights.summary(2, published, [Host([acts[0]], 0.1), Host([acts[1]], 0.08)], period_seconds=1.0)
 
     assert found["bytes"] == 100
     assert found["share_of_machine_to_2"] == pytest.approx(0.2 / 2.0 / 2)
@@ -219,6 +219,13 @@ def test_time_goes_to_the_innermost_code_that_is_somebodys() -> None:
     assert found == pytest.approx(
         {"ALE": 0.3, "torch": 0.2, "Python": 0.2, "zmq": 0.1, "numpy, codecs": 0.0, "other native": 0.0}
     )
+
+
+def test_kernels_that_torch_compiles_as_it_runs_are_torchs() -> None:
+    line = "thread (7): MainThread;_conv_forward (torch/nn/modules/conv.py:560);0x7f1674ae2313 (?) 3"
+    (stack,) = stacks.parse([line])
+
+    assert stack.kind == "torch"
 
 
 def test_a_thread_that_was_never_sampled_at_work_counts_as_whoever_started_it() -> None:
