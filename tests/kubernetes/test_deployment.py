@@ -181,7 +181,7 @@ def test_a_changed_setting_reaches_the_service_that_reads_it_and_starts_no_other
     assert identifiers(deployment, "learner").isdisjoint(learner)
     assert others <= identifiers(deployment, "gate") | identifiers(deployment, "actor")
     settings = json.loads(deployment.kubectl("exec", "learner-0", "--", "cat", "/runs/default/settings.json"))
-    assert settings["settings"]["save_every"] == 10_000
+    assert settings["settings"]["save_every"] == 50_000
     deployment.has_actors(4)  # as the overlay has it
     deployment.trains_on()
     deployment.assert_account_closes()

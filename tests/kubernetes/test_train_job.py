@@ -5,7 +5,7 @@ from __future__ import annotations
 from kubernetes.conftest import MakeNamespace
 from kubernetes_cluster import MINUTES, until
 
-STEPS = 20_000
+STEPS = 200_000
 
 
 def test_a_finite_run_trains_its_steps_and_its_jobs_complete(make_namespace: MakeNamespace) -> None:
