@@ -27,7 +27,7 @@ from prometheus_client import CollectorRegistry
 from subscribers import Acts, Host
 
 from headrace_learner.batches import Batch
-from headrace_learner.exchange import Exchange
+from headrace_learner.exchange import Exchange, Standing
 from headrace_learner.training import Learner, choose_device
 from headrace_local import cores
 from headrace_proto import logs
@@ -63,7 +63,7 @@ class Publisher:
         metrics = LearnerMetrics(CollectorRegistry())
         sockets = ServiceSockets("learner", LearnerSettings(), log)
         self._exchange = Exchange(
-            played.NOBODY, specification, sockets, self.address, f"ipc://{folder}/batches", metrics, log
+            played.NOBODY, Standing(), specification, sockets, self.address, f"ipc://{folder}/batches", metrics, log
         )
 
     def publish_first(self) -> None:
