@@ -140,8 +140,8 @@ def test_what_could_not_be_measured_says_so_in_the_table() -> None:
     values: Round = a_round() | queue_contests.user_ratios(a_round())
     measured = Measured([values], load=None)  # type: ignore[arg-type]
     rows = {row[0]: row[1:] for row in queue_contests.user_table(measured, {"reverb": "not measured"}).rows}
-    assert rows["Redis list, BLMPOP of 64"] == ["500", "6.0", "500", "6.0"]
-    assert rows["Reverb queue table"] == ["not measured", "", "not measured", ""]
+    assert rows["Redis list, BLMPOP of 64"] == ["500", "6.0", "750", "500", "6.0", "750"]
+    assert rows["Reverb queue table"] == ["not measured", "", "", "not measured", "", ""]
 
 
 def test_the_slowest_share_is_of_the_mean() -> None:
