@@ -59,12 +59,12 @@ class Rounds:
             frames=self._frames[payload],
             producers=self._options.producers,
             seconds=self._options.seconds,
-            warm_up_seconds=self._options.seconds / 4,
+            warm_up_seconds=self._options.seconds / 2,
             capacity=queue.bound or self._options.capacity,
         )
         prefix = f"{queue.name}_{payload}_{messages}" if is_opaque else f"user_{queue.name}_{payload}"
         try:
-            return queue_contests.named(prefix, queue_contests.run(queue, asked))
+            return queue_contests.named(prefix, queue_contests.run(queue, asked, may_install=not self._options.quick))
         except UnavailableError as error:
             if queue in (OURS, RAW):
                 raise

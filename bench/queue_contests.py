@@ -13,7 +13,7 @@ from pathlib import Path
 from measurement import Measured, Round, Table, say
 from peers_queues import environments
 from peers_queues.contest import Contest, Messages, Payload, Result
-from peers_queues.environments import Interpreter, UnavailableError
+from peers_queues.environments import UnavailableError
 
 STARTING_SECONDS = 120.0
 PAYLOADS: tuple[Payload, ...] = ("atari", "cartpole")
@@ -42,14 +42,9 @@ PEERS = (
 )
 
 
-def interpreter_of(queue: Queue) -> Interpreter:
-    """Its Python; raises UnavailableError."""
-    return environments.own() if queue.environment is None else environments.of(queue.environment)
-
-
-def run(queue: Queue, asked: Contest) -> Result:
-    """Run its command; raises UnavailableError where that fails."""
-    interpreter = interpreter_of(queue)
+def run(queue: Queue, asked: Contest, may_install: bool = True) -> Result:
+    """Run its command; raises UnavailableError where that fails, or where it is not installed and may not be."""
+    interpreter = environments.own() if queue.environment is None else environments.of(queue.environment, may_install)
     paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     process = subprocess.Popen(  # noqa: S603 the command is our own
         [str(interpreter.python), "-m", f"peers_queues.{queue.module}", *asked.arguments()],
@@ -131,7 +126,8 @@ def equal_table(measured: Measured) -> Table:
                     measured.text(f"raw_{name}_transitions_per_second"),
                     measured.text(f"gate_{name}_transitions_per_second"),
                     measured.text(f"{name}_bytes_ratio", 2),
-                    measured.text(f"gate_{name}_service_cpu_microseconds", 1),
+                    measured.text(f"raw_{name}_cpu_microseconds", 1),
+                    measured.text(f"gate_{name}_cpu_microseconds", 1),
                 ]
             )
     columns = [
@@ -139,7 +135,8 @@ def equal_table(measured: Measured) -> Table:
         "raw, transitions/s",
         "gate, transitions/s",
         "gate / raw, bytes/s",
-        "gate's CPU us each",
+        "raw, CPU us",
+        "gate, CPU us",
     ]
     return Table("The gate and a raw forwarder", columns, rows)
 
@@ -154,8 +151,13 @@ def user_table(measured: Measured, unavailable: Mapping[str, str]) -> Table:
             times = f"times_{queue.name}_{payload}"
             cells.append(measured.text(name) if name in measured.names else unavailable.get(queue.name, ""))
             cells.append(measured.text(times, 1) if times in measured.names else "")
+            cpu = f"user_{queue.name}_{payload}_cpu_microseconds"
+            cells.append(measured.text(cpu) if cpu in measured.names else "")
         rows.append(cells)
-    columns = ["as a user sees it", "Atari, transitions/s", "gate is times", "CartPole, transitions/s", "gate is times"]
+    columns = ["as a user sees it"]
+    columns += [
+        f"{game}{what}" for game in ("Atari", "CartPole") for what in (", transitions/s", ": ours is times", ", CPU us")
+    ]
     return Table("The gate and other queues", columns, rows)
 
 

@@ -180,7 +180,7 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = measurement.parser(__doc__)
-    parser.add_argument("--actors", type=_numbers, default=[1, 2, 4, 8, 16, 32], help="separated by commas")
+    parser.add_argument("--actors", type=_numbers, help="separated by commas; default 1 to 32, with --quick 1 to 4")
     parser.add_argument("--frames", choices=sorted(GAMES), default="atari", help="what an environment shows")
     parser.add_argument("--step-milliseconds", type=float, default=60.0, help="time of a step of an environment")
     parser.add_argument(
@@ -188,6 +188,8 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--seconds", type=float, help="of each measurement; default 10")
     options = parser.parse_args()
+    if options.actors is None:
+        options.actors = [1, 2, 4] if options.quick else [1, 2, 4, 8, 16, 32]
     if options.seconds is None:
         options.seconds = 2.0 if options.quick else 10.0
     return options

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 # Okabe and Ito's colours, which colour-blind readers tell apart; with the dashes also in print without colour.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
+MARKERS = ("o", "s", "^", "D", "v", "P")
 INCHES = (11.0, 4.4)
 DOTS_PER_INCH = 200
 
@@ -36,12 +37,12 @@ def save(path: Path, curves: Sequence[Curve]) -> None:
     for index, curve in enumerate(curves):
         style = {"color": COLOURS[index % len(COLOURS)], "linestyle": DASHES[index % len(DASHES)]}
         shares = np.linspace(0, 1, 201)
-        lag.plot(np.quantile(curve.observed.lags, shares), shares, label=f"{curve.title}: bound {curve.bound}", **style)
+        lags = np.quantile(curve.observed.lags, shares, method="inverted_cdf")
+        lag.plot(lags, shares, label=f"{curve.title}: bound {curve.bound}", drawstyle="steps-post", **style)
         lag.axvline(curve.bound, color=style["color"], linewidth=0.8, linestyle=":")
         age.plot(np.quantile(curve.observed.ages, shares), shares, **style)
         middle = float(np.median(curve.observed.ages))
-        rate.plot([middle], [curve.steps_per_second], "o", color=style["color"])
-        rate.annotate(curve.title, (middle, curve.steps_per_second), textcoords="offset points", xytext=(5, 5), size=7)
+        rate.plot([middle], [curve.steps_per_second], MARKERS[index % len(MARKERS)], color=style["color"], markersize=9)
     lag.set_xscale("symlog", linthresh=1)
     lag.set_xlabel("policy lag, updates (dotted: its bound)")
     lag.set_ylabel("share of transitions")
@@ -50,7 +51,7 @@ def save(path: Path, curves: Sequence[Curve]) -> None:
     rate.set_xlabel("median age, seconds")
     rate.set_ylabel("steps/s")
     rate.set_ylim(bottom=0)
-    rate.margins(x=0.25)
+    rate.set_xlim(left=0)
     for axes in (lag, age, rate):
         _tidy(axes)
     figure.legend(loc="outside lower center", frameon=False, ncols=2, title="capacity and batch")

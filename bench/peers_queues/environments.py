@@ -39,12 +39,14 @@ def own() -> Interpreter:
     return Interpreter(Path(sys.executable), {})
 
 
-def of(name: str) -> Interpreter:
-    """The environment of a peer, installed now if it is not yet; raises UnavailableError."""
+def of(name: str, may_install: bool) -> Interpreter:
+    """The environment of a peer, installed now if it is not yet and may be; raises UnavailableError."""
     requirements = REQUIREMENTS[name]
     folder = FOLDER / name
     mark = folder / "installed"
     if not mark.exists() or mark.read_text() != "\n".join(requirements):
+        if not may_install:
+            raise UnavailableError(f"{name} is not installed, which --quick leaves so")
         _run([sys.executable, "-m", "venv", "--clear", str(folder)])
         _run([str(folder / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", *requirements])
         mark.write_text("\n".join(requirements))

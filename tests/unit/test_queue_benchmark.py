@@ -18,7 +18,7 @@ import pytest
 import queue_contests
 from actor_count import Cost
 from measurement import Measured, Round
-from peers_queues import contest, experience
+from peers_queues import contest, environments, experience
 from peers_queues.contest import Contest, Messages, Payload, Producers, Result
 from peers_queues.environments import UnavailableError
 from peers_queues.experience import Experience
@@ -140,8 +140,8 @@ def test_what_could_not_be_measured_says_so_in_the_table() -> None:
     values: Round = a_round() | queue_contests.user_ratios(a_round())
     measured = Measured([values], load=None)  # type: ignore[arg-type]
     rows = {row[0]: row[1:] for row in queue_contests.user_table(measured, {"reverb": "not measured"}).rows}
-    assert rows["Redis list, BLMPOP of 64"] == ["500", "6.0", "500", "6.0"]
-    assert rows["Reverb queue table"] == ["not measured", "", "not measured", ""]
+    assert rows["Redis list, BLMPOP of 64"] == ["500", "6.0", "750", "500", "6.0", "750"]
+    assert rows["Reverb queue table"] == ["not measured", "", "", "not measured", "", ""]
 
 
 def test_the_slowest_share_is_of_the_mean() -> None:
@@ -165,6 +165,13 @@ def test_growth_is_from_the_fewest_actors_to_the_most() -> None:
 def test_a_queue_whose_command_fails_says_its_last_line(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match=r"raw PUSH-PULL forwarder: .*a producer has died"):
         queue_contests.run(queue_contests.RAW, replace(a_contest(tmp_path / "nowhere"), producers=1))
+
+
+def test_a_quick_round_installs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environments, "FOLDER", tmp_path)
+    with pytest.raises(UnavailableError, match="redis is not installed"):
+        environments.of("redis", may_install=False)
+    assert list(tmp_path.iterdir()) == []
 
 
 def printed(*arguments: str) -> dict[str, Any]:
