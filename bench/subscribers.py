@@ -56,7 +56,8 @@ def host(specification: RunSpecification, address: str, actors: int, last_versio
         policy_of_it = policy.make(specification, actor)
         sockets = ServiceSockets("actor", ActorSettings(), log)
         with closing(sockets), closing(WeightsLink(sockets, address, policy_of_it.fits, log)) as link:
-            versions, times = [], []
+            versions: list[int] = []
+            times: list[float] = []
             while not versions or versions[-1] < last_version:
                 link.drain(WAIT_SECONDS)
                 found = link.newest

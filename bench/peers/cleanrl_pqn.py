@@ -73,7 +73,7 @@ def main() -> None:
         for rows in torch.randperm(ROUND * count).chunk(MINIBATCHES):
             predicted = network(flat_states[rows] / 255.0).gather(1, flat_actions[rows, None]).squeeze(1)
             optimizer.zero_grad()
-            functional.mse_loss(predicted, targets[rows]).backward()
+            functional.mse_loss(predicted, targets[rows]).backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(network.parameters(), LARGEST_NORM)
             optimizer.step()
 

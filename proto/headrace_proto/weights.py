@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from headrace_proto import SCHEMA_VERSION
@@ -45,14 +44,14 @@ class Weights:
             "env_steps": str(self.env_steps),
         }
         header: dict[str, Any] = {"__metadata__": metadata}
-        parts: list[NDArray[np.float32]] = []
+        parts: list[memoryview] = []
         end = 0
         for name, tensor in self.tensors.items():
             part = tensor.detach().cpu().contiguous().numpy()
             assert part.dtype == np.float32
             begin, end = end, end + part.nbytes
             header[name] = {"dtype": "F32", "shape": part.shape, "data_offsets": [begin, end]}
-            parts.append(part)
+            parts.append(part.data)
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % HEADER_ALIGNMENT)
         return b"".join([len(text).to_bytes(8, "little"), text, *parts])
