@@ -19,6 +19,7 @@ import played
 import torch
 
 from headrace_actor import policy
+from headrace_learner import freed_memory
 from headrace_learner.training import Learner, choose_device
 from headrace_proto import environments
 from headrace_proto.settings import TrainSettings
@@ -34,6 +35,7 @@ def measure(arguments: list[str], seconds: float, core: int) -> dict[str, float]
     """Seconds for one transition of each part, by name, measured one after another for so long on a core."""
     os.sched_setaffinity(0, {core})
     torch.set_num_threads(1)
+    freed_memory.keep()  # as the learner does
     settings = played.settings_of(arguments)
     specification = played.specify(settings)
     learner = Learner(settings, specification, choose_device("cpu"))

@@ -72,7 +72,8 @@ class PixelTrunk(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """Features of each state."""
-        pixels = states.to(torch.float32, memory_format=torch.channels_last).mul_(1 / 255)
+        # To floats and then in the order of channels-last memory: both at once takes longer.
+        pixels = states.float().contiguous(memory_format=torch.channels_last).mul_(1 / 255)
         features: Tensor = self.hidden(self.convolutions(pixels).flatten(1))
         return features
 

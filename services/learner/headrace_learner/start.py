@@ -11,7 +11,7 @@ from contextlib import closing
 import torch
 from prometheus_client import CollectorRegistry
 
-from headrace_learner import checkpoint_store, checkpoints, run, saving, stops
+from headrace_learner import checkpoint_store, checkpoints, freed_memory, run, saving, stops
 from headrace_learner.checkpoints import Checkpoint
 from headrace_learner.exchange import Exchange, Standing
 from headrace_learner.replay_memory import require_memory
@@ -45,6 +45,7 @@ def main(arguments: Sequence[str]) -> None:
     if checkpoint is not None:
         settings = parse(LearnerSettings, arguments, PROGRAM, resumed=checkpoint.state.run_settings())
     require_effect(settings)
+    freed_memory.keep()
     torch.set_num_threads(settings.learner_threads or 1)
     if settings.deterministic != torch.are_deterministic_algorithms_enabled():  # to set it imports torch's compiler
         torch.use_deterministic_algorithms(settings.deterministic)
