@@ -123,6 +123,8 @@ class Connections:
     def cut(self, zmq_socket: zmq.Socket[bytes], frame: zmq.Frame, reason: str) -> None:
         """End the connection that a frame came by; not twice in a second, for its other frames may be read later."""
         descriptor, socket, now = sender(frame), self._names.get(zmq_socket), time.monotonic()
+        if descriptor < 0:  # it came by a connection that is no more
+            return
         if socket is None or now - self._cut_at.get(descriptor, -CUT_AGAIN_SECONDS) < CUT_AGAIN_SECONDS:
             return
         self._cut_at[descriptor] = now

@@ -11,6 +11,7 @@ from chaos import samples
 from chaos.invariants import Judge, Metrics, PromiseBrokenError, account
 from chaos.processes import end, start
 from chaos.services import Service, Services
+from headrace_gate import account_entries
 from headrace_gate.journal import Journal
 from headrace_gate.ledger import CreditLedger
 from headrace_learner import checkpoint_store
@@ -109,10 +110,10 @@ def _require_checkpoint(services: Services, env_steps: float) -> None:
 
 def _require_journal(services: Services, books: dict[str, float]) -> None:
     """The gate's journal holds the account that its metrics showed last."""
-    state = Journal(services.places.journal).read()
-    if state is None:
+    entries = Journal(services.places.journal).read()
+    if entries is None:
         raise PromiseBrokenError("the gate has left no journal")
-    ledger = CreditLedger.restore(round(books["capacity"]), state["ledger"])
+    ledger = CreditLedger.restore(round(books["capacity"]), account_entries.parts(entries).ledger)
     kept = (ledger.promised_total, ledger.trained_total, ledger.alive)
     if kept != (books["promised"], books["trained"], books["alive"]):
         raise PromiseBrokenError(f"the journal holds promised, trained and alive {kept}, the metrics {books}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import shutil
 import signal
@@ -187,11 +188,13 @@ def test_started_beside_a_damaged_newest_it_warns_and_takes_the_one_before(evalu
 
 
 def test_one_that_vanishes_while_it_is_read_is_waited_out(evaluator: EvaluatorProcess) -> None:
-    # Found whole by its checksum, and unreadable a moment later: to the evaluator, one that went in between.
+    # Found whole by its checksum and its header, and unreadable a moment later: as one that went in between.
     folder = save(evaluator.run_dir, 8).path
-    (folder / MODEL_FILE).write_bytes(b"gone")
+    header = json.dumps({"online/x": {"dtype": "F6_E2M3", "shape": [4], "data_offsets": [0, 3]}}).encode()
+    model = len(header).to_bytes(8, "little") + header + bytes(3)
+    (folder / MODEL_FILE).write_bytes(model)
     state = CheckpointState.model_validate_json((folder / STATE_FILE).read_bytes())
-    changed = state.model_copy(update={"model_sha256": hashlib.sha256(b"gone").hexdigest()})
+    changed = state.model_copy(update={"model_sha256": hashlib.sha256(model).hexdigest()})
     (folder / STATE_FILE).write_text(changed.model_dump_json())
     evaluator.start("--episodes", "1")
     wait_until(lambda: "checkpoint_gone" in evaluator.log)

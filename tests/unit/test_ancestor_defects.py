@@ -238,8 +238,9 @@ def test_d17_todays_games_run_without_a_warning() -> None:
 
 def test_d18_an_actor_is_told_the_gates_address_and_nothing_else() -> None:
     own = set(ActorSettings.model_fields) - set(SocketSettings.model_fields)
+    when_it_ends = {"stay_up", "stopped_exit_status"}
 
-    assert own == {"gate_address", "metrics_port"}
+    assert own == {"gate_address", "metrics_port"} | when_it_ends
 
 
 def test_d19_versions_are_locked_runs_are_seeded_and_scores_have_a_protocol() -> None:

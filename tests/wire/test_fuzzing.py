@@ -48,7 +48,7 @@ def test_an_input_that_breaks_something_ends_with_it_in_a_file(tmp_path: Path) -
     )
 
     assert fuzzed.returncode != 0
-    assert "Uncaught Python exception" in fuzzed.stderr
+    assert "Uncaught Python exception" in fuzzed.stdout + fuzzed.stderr
     assert list((tmp_path / "build" / "fuzzing").glob("decoder-broken-*"))
 
 
