@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +94,20 @@ class Namespace:
         )
 
     def logs(self, pod: str, *options: str) -> list[Object]:
-        """A pod's log lines that are JSON."""
-        lines = self.kubectl("logs", pod, *options).splitlines()
+        """A pod's log lines that are JSON; none before its container has started."""
+        command = [manifests.kubectl(), "--namespace", self.name, "logs", pod, *options]
+        lines = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
+
+    @contextlib.contextmanager
+    def other_image(self, workload: str, container: str, image: str) -> Iterator[None]:
+        """Let a workload's pods have another image for a while, and wait until they have the one before again."""
+        self.kubectl("set", "image", workload, f"{container}={image}")
+        try:
+            yield
+        finally:
+            self.kubectl("rollout", "undo", workload)
+            self.rolled_out(workload)
 
     def metrics(self, service: str) -> Counter[str]:
         """Sums of a service's metrics over their labels, all of one moment; empty while it does not answer."""

@@ -31,7 +31,7 @@ print(json.dumps({
     'no_new_privileges': int(status['NoNewPrivs']),
     'root': root,
     'token': os.path.exists('/var/run/secrets/kubernetes.io'),
-    'keys': sorted(folder.name for folder in pathlib.Path('/keys').iterdir() if any(folder.iterdir())),
+    'secret_keys': sorted(map(str, pathlib.Path('/keys').glob('*/secret.key'))),
 }))
 """
 
@@ -108,7 +108,7 @@ def test_a_pod_has_no_rights_and_the_keys_of_its_role(deployment: Namespace, rol
         "no_new_privileges": 1,
         "root": "Read-only file system",
         "token": False,
-        "keys": [role],
+        "secret_keys": [f"/keys/{role}/secret.key"],
     }
 
 
@@ -221,7 +221,6 @@ def test_new_actors_that_an_old_gate_refuses_say_so_wait_and_leave_the_old_ones_
     deployment: Namespace, next_schema: dict[str, str]
 ) -> None:
     before = identifiers(deployment, "actor")
-    deployment.kubectl("set", "image", "deployment/actor", f"actor={next_schema['actor']}")
 
     def refused() -> list[str]:
         pods = deployment.pods("actor")
@@ -232,15 +231,14 @@ def test_new_actors_that_an_old_gate_refuses_say_so_wait_and_leave_the_old_ones_
             and any("schema version" in str(line.get("detail")) for line in deployment.logs(name, "--tail=5"))
         ]
 
-    until(lambda: len(refused()) == 2)  # a quarter more, and in place of a quarter
-    deployment.trains_on()
-    pods = deployment.pods("actor")
-    assert not any(is_ready(pods[name]) for name in refused())
-    assert deployment.restarts("actor") == 0
-    assert len(before & identifiers(deployment, "actor")) == 3
+    with deployment.other_image("deployment/actor", "actor", next_schema["actor"]):
+        until(lambda: len(refused()) == 2)  # a quarter more, and in place of a quarter
+        deployment.trains_on()
+        pods = deployment.pods("actor")
+        assert not any(is_ready(pods[name]) for name in refused())
+        assert deployment.restarts("actor") == 0
+        assert len(before & identifiers(deployment, "actor")) == 3
 
-    deployment.kubectl("rollout", "undo", "deployment/actor")
-    deployment.rolled_out("deployment/actor")
     deployment.has_actors(4)
     deployment.trains_on()
     deployment.assert_account_closes()
@@ -252,8 +250,6 @@ def test_old_actors_and_an_old_learner_wait_for_a_new_gate_to_be_of_their_releas
     roles = ("learner", "actor")
     restarts = {role: deployment.restarts(role) for role in roles}
     before = {role: identifiers(deployment, role) for role in roles}
-    deployment.kubectl("set", "image", "deployment/replay-gate", f"replay-gate={next_schema['replay-gate']}")
-    deployment.rolled_out("deployment/replay-gate")
 
     def waiting() -> bool:
         return all(
@@ -261,12 +257,12 @@ def test_old_actors_and_an_old_learner_wait_for_a_new_gate_to_be_of_their_releas
             for name in deployment.pods("actor")
         )
 
-    until(waiting)
-    assert deployment.account()["refused_messages_total"] > 0
-    assert {role: deployment.restarts(role) for role in roles} == restarts
+    with deployment.other_image("deployment/replay-gate", "replay-gate", next_schema["replay-gate"]):
+        deployment.rolled_out("deployment/replay-gate")
+        until(waiting)
+        assert deployment.account()["refused_messages_total"] > 0
+        assert {role: deployment.restarts(role) for role in roles} == restarts
 
-    deployment.kubectl("rollout", "undo", "deployment/replay-gate")
-    deployment.rolled_out("deployment/replay-gate")
     deployment.has_actors(4)
     deployment.trains_on()
     deployment.assert_account_closes()
