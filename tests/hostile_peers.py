@@ -41,6 +41,11 @@ class Target:
     keys: Path | None = None
     held: list[socket.socket] = field(default_factory=list)
 
+    @property
+    def guarded(self) -> list[str]:
+        """The sockets of which something is promised: without keys PUSH gives batches to whoever connects."""
+        return [name for name in self.addresses if name != "batches" or self.keys is not None]
+
     def let_go(self) -> None:
         """Close what is held open."""
         for connection in self.held:
@@ -152,7 +157,7 @@ def garbage(target: Target) -> None:
         for _ in range(1000):
             one.push.send_multipart([os.urandom(40), b""])
             one.dealer.send(os.urandom(40))
-    for name in target.addresses:
+    for name in target.guarded:
         with contextlib.suppress(OSError), target.raw(name) as connection:
             connection.sendall(os.urandom(4096))
             connection.recv(64)
@@ -226,7 +231,7 @@ def poses_as_others(target: Target) -> None:
 def half_open_handshakes(target: Target) -> None:
     """Connections that begin to say who they are, and stop."""
     for place in range(200):
-        connection = target.raw(("control", "transitions", "batches", "weights")[place % 4])
+        connection = target.raw(target.guarded[place % len(target.guarded)])
         connection.sendall(GREETING[: place % 64])
         target.held.append(connection)
 

@@ -123,7 +123,11 @@ class Connections:
     def cut(self, zmq_socket: zmq.Socket[bytes], frame: zmq.Frame, reason: str) -> None:
         """End the connection that a frame came by; not twice in a second, for its other frames may be read later."""
         descriptor, socket, now = sender(frame), self._names.get(zmq_socket), time.monotonic()
-        if socket is None or now - self._cut_at.get(descriptor, -CUT_AGAIN_SECONDS) < CUT_AGAIN_SECONDS:
+        if (
+            socket is None
+            or descriptor < 0
+            or now - self._cut_at.get(descriptor, -CUT_AGAIN_SECONDS) < CUT_AGAIN_SECONDS
+        ):
             return
         self._cut_at[descriptor] = now
         with self._lock:
@@ -214,5 +218,5 @@ def sender(frame: zmq.Frame) -> int:
     """The file descriptor of the connection that a frame came by, -1 for none."""
     try:
         return int(frame.get(zmq.SRCFD))
-    except (zmq.ZMQError, ValueError):  # nothing came over a network
+    except (zmq.ZMQError, ValueError):  # not over a network, or from a peer that speaks ZMTP 1
         return -1

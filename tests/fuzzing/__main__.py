@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=1_000_000, help="inputs to try")
     parser.add_argument("--seed", type=int, default=0, help="of the mutations; 0 draws one")
     parser.add_argument("--minimise", action="store_true", help="keep what is worth it, in place of fuzzing")
+    parser.add_argument("--libfuzzer", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     with atheris.instrument_imports(include=INSTRUMENTED):
         target = targets.load(chosen.target)
@@ -38,16 +39,29 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
     for place, seed in enumerate(target.seeds()):
         (work / f"seed-{place}").write_bytes(seed)
-    folders = [str(kept), str(work)] if chosen.minimise else [str(work), str(kept)]
     limits = [
         f"-max_len={LONGEST_INPUT_BYTES}",
         f"-timeout={SECONDS_FOR_ONE_INPUT}",
         f"-rss_limit_mb={MEMORY_MIB}",
         f"-artifact_prefix={work}-broken-",
     ]
-    what = ["-merge=1"] if chosen.minimise else [f"-runs={chosen.runs}", f"-seed={chosen.seed}", "-print_final_stats=1"]
-    atheris.Setup([sys.argv[0], *limits, *what, *folders], kept_if_it_breaks(target, work))
+    if chosen.libfuzzer is not None:
+        arguments = chosen.libfuzzer
+    elif chosen.minimise:
+        arguments = [*limits, "-merge=1", str(kept), str(work)]
+    else:
+        runs = [f"-runs={chosen.runs}", f"-seed={chosen.seed}", "-print_final_stats=1"]
+        arguments = [*limits, *runs, str(work), str(kept)]
+    atheris.Setup([str(again(chosen.target)), *arguments], kept_if_it_breaks(target, work))
     atheris.Fuzz()
+
+
+def again(target: str) -> Path:
+    """A program by which libFuzzer starts another process of this one, as it does to minimise."""
+    program = WORK / f"{target}-again"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m fuzzing --target {target} --libfuzzer "$@"\n')
+    program.chmod(0o755)
+    return program
 
 
 def kept_if_it_breaks(target: targets.Target, folder: Path) -> Callable[[bytes], None]:
