@@ -123,7 +123,7 @@ class Connections:
     def cut(self, zmq_socket: zmq.Socket[bytes], frame: zmq.Frame, reason: str) -> None:
         """End the connection that a frame came by; not twice in a second, for its other frames may be read later."""
         descriptor, socket, now = sender(frame), self._names.get(zmq_socket), time.monotonic()
-        if descriptor < 0:  # it came by a connection that is no more
+        if descriptor < 0:  # it tells no connection, as one of ZMTP 1 does
             return
         if socket is None or now - self._cut_at.get(descriptor, -CUT_AGAIN_SECONDS) < CUT_AGAIN_SECONDS:
             return
@@ -216,5 +216,5 @@ def sender(frame: zmq.Frame) -> int:
     """The file descriptor of the connection that a frame came by, -1 for none."""
     try:
         return int(frame.get(zmq.SRCFD))
-    except (zmq.ZMQError, ValueError):  # nothing came over a network
+    except (zmq.ZMQError, ValueError):  # not over a network, or from a peer that speaks ZMTP 1
         return -1

@@ -1,0 +1,95 @@
+"""Connections of a bound socket: who sends too many frames is cut off, and who cannot be told is let be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import zmq
+from prometheus_client import CollectorRegistry
+from secured_gate import quiet_log
+from waiting import wait_until
+
+from headrace_proto import connections
+from headrace_proto.connection_metrics import ConnectionMetrics
+from headrace_proto.connections import Connections
+from headrace_proto.errors import WireError
+
+
+class Bound:
+    """A PULL socket on tcp, what is known of its connections, and the metrics."""
+
+    def __init__(self) -> None:
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.registry = CollectorRegistry()
+        self.connections = Connections(ConnectionMetrics(self.registry), quiet_log())
+        self.pull = self.context.socket(zmq.PULL)
+        self.address = f"tcp://127.0.0.1:{self.pull.bind_to_random_port('tcp://127.0.0.1')}"
+        self.connections.watch(self.pull, "transitions")
+
+    def push(self, frames: list[bytes]) -> zmq.Socket[bytes]:
+        pushing = self.context.socket(zmq.PUSH)
+        pushing.connect(self.address)
+        pushing.send_multipart(frames)
+        assert self.pull.poll(10_000)
+        return pushing
+
+    def cut(self, reason: str) -> float:
+        labels = {"socket": "transitions", "reason": reason}
+        return self.registry.get_sample_value("headrace_connections_cut_total", labels) or 0.0
+
+
+@pytest.fixture
+def bound() -> Iterator[Bound]:
+    made = Bound()
+    yield made
+    made.context.destroy(linger=0)
+
+
+def test_a_message_comes_as_it_is_and_an_empty_socket_says_so(bound: Bound) -> None:
+    bound.push([b"a", b"b"])
+
+    assert [frame.bytes for frame in bound.connections.receive(bound.pull)] == [b"a", b"b"]
+    with pytest.raises(zmq.Again):
+        bound.connections.receive(bound.pull)
+
+
+def test_who_sends_very_many_frames_is_cut_off_and_the_next_message_is_whole(bound: Bound) -> None:
+    bound.push([b"x"] * (connections.MOST_FRAMES + 5))
+
+    with pytest.raises(WireError) as refusal:
+        bound.connections.receive(bound.pull)
+
+    assert refusal.value.reason == "frame_count"
+    assert bound.cut("frame_count") == 1
+    bound.push([b"next"])
+    assert [frame.bytes for frame in bound.connections.receive(bound.pull)] == [b"next"]
+
+
+def test_a_connection_is_ended_before_its_beginning_has_been_heard_of_and_not_twice(bound: Bound) -> None:
+    pushing = bound.push([b"a"])
+    monitor = pushing.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+    (frame,) = bound.connections.receive(bound.pull)
+
+    for _ in range(3):
+        bound.connections.cut(bound.pull, frame, "unexpected")
+
+    assert bound.cut("unexpected") == 1
+    wait_until(lambda: monitor.poll(50) != 0)
+    pushing.disable_monitor()
+
+
+def test_a_frame_that_tells_no_connection_ends_none(bound: Bound) -> None:
+    bound.connections.cut(bound.pull, zmq.Frame(b"from nowhere"), "unexpected")
+
+    assert bound.cut("unexpected") == 0
+
+
+def test_of_too_many_connections_the_longest_silent_one_is_ended(bound: Bound) -> None:
+    bound.connections._most = 2
+
+    for descriptor in (1001, 1002, 1003):
+        bound.connections.accepted("transitions", descriptor)
+
+    assert bound.cut("connections") == 1
+    assert list(bound.connections._open["transitions"]) == [1002, 1003]
