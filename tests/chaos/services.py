@@ -29,6 +29,9 @@ GAME = "CartPole-v1"
 SAVE_EVERY_STEPS = 2_000
 """About once a second, so that a fault of the disk meets a checkpoint."""
 
+STARTED = '"event": "started"'
+"""In a learner's log, before it looks for its gate."""
+
 GOOD_END = {"gate": 0, "learner": EXIT_STOPPED, "actor": 0}
 """Exit status of a service that SIGTERM has ended."""
 
@@ -66,6 +69,13 @@ class Service:
     def metrics_address(self) -> str | None:
         """host:port, None until the process serves it."""
         return targets.address(self.specification)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether its process serves its metrics, and a learner has read its checkpoint, which takes it longer."""
+        if self.process is None or self.metrics_address is None:
+            return False
+        return self.role != "learner" or any(STARTED in line for line in self.process.last_lines(1_000))
 
     @property
     def end(self) -> str:
