@@ -17,7 +17,7 @@ END_SECONDS = 60.0
 """A service that SIGTERM or SIGKILL has not ended by then is broken. A disk that stands still may hold it up."""
 
 START_SECONDS = 60.0
-"""A service that is not up by then is broken. Two cores under a load of 24 took 37 s to start a learner."""
+"""A service that is not up by then is broken. A learner that was also stopped at times took 45 s at a load of 24."""
 
 LOOK_SECONDS = 0.1
 SLOW_PERIOD_SECONDS = 0.4
