@@ -23,12 +23,14 @@ class Bound:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.registry = CollectorRegistry()
         self.connections = Connections(ConnectionMetrics(self.registry), quiet_log())
+        self.open: list[zmq.Socket[bytes]] = []
         self.pull = self.context.socket(zmq.PULL)
         self.address = f"tcp://127.0.0.1:{self.pull.bind_to_random_port('tcp://127.0.0.1')}"
         self.connections.watch(self.pull, "transitions")
 
     def push(self, frames: list[bytes]) -> zmq.Socket[bytes]:
         pushing = self.context.socket(zmq.PUSH)
+        self.open.append(pushing)
         pushing.connect(self.address)
         pushing.send_multipart(frames)
         assert self.pull.poll(10_000)
@@ -68,15 +70,15 @@ def test_who_sends_very_many_frames_is_cut_off_and_the_next_message_is_whole(bou
 
 def test_a_connection_is_ended_before_its_beginning_has_been_heard_of_and_not_twice(bound: Bound) -> None:
     pushing = bound.push([b"a"])
-    monitor = pushing.get_monitor_socket(zmq.EVENT_DISCONNECTED)
     (frame,) = bound.connections.receive(bound.pull)
 
-    for _ in range(3):
-        bound.connections.cut(bound.pull, frame, "unexpected")
+    with pushing.get_monitor_socket(zmq.EVENT_DISCONNECTED) as monitor:
+        for _ in range(3):
+            bound.connections.cut(bound.pull, frame, "unexpected")
+        wait_until(lambda: monitor.poll(50) != 0)
+    pushing.disable_monitor()
 
     assert bound.cut("unexpected") == 1
-    wait_until(lambda: monitor.poll(50) != 0)
-    pushing.disable_monitor()
 
 
 def test_a_frame_that_tells_no_connection_ends_none(bound: Bound) -> None:
