@@ -115,8 +115,9 @@ class Connections:
         self._hear(frames[-1])
         if frames[-1].more:
             self.cut(zmq_socket, frames[-1], "frame_count")
-            while zmq_socket.rcvmore:
-                zmq_socket.recv(zmq.NOBLOCK)
+            dropped = frames[-1]
+            while dropped.more:
+                dropped = zmq_socket.recv(zmq.NOBLOCK, copy=False)
             raise WireError("frame_count", f"a message of more than {MOST_FRAMES} frames: its sender is cut off")
         return frames
 
