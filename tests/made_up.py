@@ -8,11 +8,31 @@ import numpy as np
 
 from headrace_learner import batches
 from headrace_learner.batches import Batch
+from headrace_learner.checkpoints import CheckpointState
 from headrace_proto.messages import SESSION_BYTES, BatchHeader, RolloutHeader
 from headrace_proto.rollouts import Rollout
 from headrace_proto.specification import RunSpecification
 
 GATE, LEARNER, ACTOR = (letter * SESSION_BYTES for letter in (b"G", b"L", b"A"))
+
+
+def a_checkpoint_state(env_steps: int, **changes: Any) -> CheckpointState:
+    """Of a learner of `a_run` that has trained so far."""
+    fields: dict[str, Any] = {
+        "env_steps": env_steps,
+        "frames": env_steps,
+        "updates": env_steps,
+        "episodes": 0,
+        "weights_version": env_steps,
+        "recent_returns": [],
+        "best_return": None,
+        "finished": False,
+        "run": a_run(),
+        "action_names": ["0", "1"],
+        "settings": {},
+        "versions": {},
+    }
+    return CheckpointState(**fields | changes)
 
 
 def a_run(**changes: Any) -> RunSpecification:

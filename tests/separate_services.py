@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -13,6 +12,8 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 from waiting import wait_until
+
+from headrace_local.ports import free_ports
 
 GAME = "CartPole-v1"
 
@@ -71,14 +72,6 @@ class Services:
     def trains_on(self, transitions: float = 500) -> None:
         target = self.trained() + transitions
         wait_until(lambda: self.trained() > target, seconds=120)
-
-
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 @contextmanager

@@ -183,10 +183,9 @@ class Connections:
 
 
 def most_connections() -> int:
-    """How many connections there may be, once the process may open as many files as it can be allowed to."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return max(1, min(MOST_CONNECTIONS, hard - SPARE_DESCRIPTORS))
+    """How many there may be with the files that the process may open; `sockets.context` lets it open all."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, min(MOST_CONNECTIONS, soft - SPARE_DESCRIPTORS))
 
 
 def resident_bytes() -> int:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import urllib.parse
 import urllib.request
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from headrace_local.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 IMAGE_TAG = "test"
@@ -44,21 +45,14 @@ def run(command: Sequence[str], folder: Path, statuses: Collection[int] = (0,), 
     return done.stdout
 
 
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Deployment:
     """One compose project; `project` is its name."""
 
     def __init__(self, clone: Path, project: str, settings: Mapping[str, str | int]) -> None:
         self._clone = clone
         self.project = project
-        self._prometheus_port = free_port()
-        chosen = {"PROMETHEUS_PORT": self._prometheus_port, "GRAFANA_PORT": free_port(), **settings}
+        self._prometheus_port, grafana_port = free_ports(2)
+        chosen = {"PROMETHEUS_PORT": self._prometheus_port, "GRAFANA_PORT": grafana_port, **settings}
         (clone / ".env").write_text("".join(f"{name}={value}\n" for name, value in chosen.items()))
 
     def compose(self, *arguments: str, statuses: Collection[int] = (0,)) -> str:

@@ -10,30 +10,16 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
-from made_up import a_run
+from made_up import a_checkpoint_state
 
 from fuzzing.script import Script
 from fuzzing.weights_blob import TENSORS, blob_of, header_of
 from headrace_learner import checkpoints
-from headrace_learner.checkpoints import MODEL_FILE, STATE_FILE, CheckpointState, InvalidCheckpointError
+from headrace_learner.checkpoints import MODEL_FILE, STATE_FILE, InvalidCheckpointError
 
 FOLDER = Path(tempfile.mkdtemp(prefix="headrace-fuzzing-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
 MODEL = safetensors.torch.save({"online/x": torch.zeros(2)})
-STATE = CheckpointState(
-    env_steps=10,
-    frames=10,
-    updates=2,
-    episodes=0,
-    weights_version=1,
-    recent_returns=[],
-    best_return=None,
-    finished=False,
-    run=a_run(),
-    action_names=["0", "1"],
-    settings={},
-    versions={},
-    saved_at=0.0,
-)
+STATE = a_checkpoint_state(10, updates=2, weights_version=1, saved_at=0.0)
 
 
 def one_input(data: bytes) -> None:

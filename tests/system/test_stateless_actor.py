@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,8 @@ from pathlib import Path
 import pytest
 from system.training_run import TrainingRun, scrape
 from waiting import wait_until
+
+from headrace_local.ports import free_ports
 
 NOTHING_MAY_BE_WRITTEN = 'ulimit -f 0 && exec "$0" "$@"'
 """With a largest file of 0 bytes, every write to a file fails, wherever it is; pipes and sockets are not files."""
@@ -22,13 +23,6 @@ def gate_address(run: TrainingRun) -> str:
     lines = (run.run_dir / "logs" / "gate.log").read_text().splitlines()
     started = next(event for event in map(json.loads, lines) if event["event"] == "started")
     return str(started["control"])
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
 
 
 @pytest.mark.timeout(300)
@@ -42,7 +36,7 @@ def test_an_actor_plays_from_empty_folders_and_writes_nothing_to_disk(tmp_path: 
     atari = ("--game", "Breakout", "--network", "dqn-2013", "--environments-per-actor", "2")
     with TrainingRun(run_folder, *atari, "--actors", "1", "--steps", "100000000", "--transport", "tcp") as run:
         run.wait_for_steps(100)
-        port = free_port()
+        (port,) = free_ports(1)
         settings = ("--gate-address", gate_address(run), "--metrics-port", str(port))
         actor = subprocess.Popen(
             ["/bin/sh", "-c", NOTHING_MAY_BE_WRITTEN, sys.executable, "-m", "headrace_actor", *settings],

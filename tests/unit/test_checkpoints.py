@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import structlog
 import torch
-from made_up import a_batch, a_rollout, a_run
+from made_up import a_batch, a_checkpoint_state, a_rollout, a_run
 from prometheus_client import CollectorRegistry
 
 from headrace_learner import checkpoint_store, checkpoints, saving
@@ -30,21 +30,9 @@ RUN = a_run()
 
 
 def a_state(env_steps: int = 0, returns: list[float] | None = None, **changes: Any) -> CheckpointState:
-    fields: dict[str, Any] = {
-        "env_steps": env_steps,
-        "frames": env_steps,
-        "updates": env_steps // 5,
-        "episodes": len(returns or []),
-        "weights_version": 0,
-        "recent_returns": returns or [],
-        "best_return": None,
-        "finished": False,
-        "run": RUN,
-        "action_names": ["0", "1"],
-        "settings": {},
-        "versions": {},
-    }
-    return CheckpointState(**{**fields, **changes})
+    games = returns or []
+    counted = {"updates": env_steps // 5, "episodes": len(games), "weights_version": 0, "recent_returns": games}
+    return a_checkpoint_state(env_steps, **counted | changes)
 
 
 def a_checkpoint(run_dir: Path, env_steps: int, returns: list[float] | None = None, save_every: int = 100) -> Path:

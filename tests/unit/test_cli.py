@@ -9,10 +9,9 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from made_up import a_run
+from made_up import a_checkpoint_state, a_run
 
 from headrace_learner import checkpoint_store, checkpoints
-from headrace_learner.checkpoints import CheckpointState
 from headrace_local import cli, cores, launch, resume, run_folder, train
 from headrace_local.processes import ProcessSpecification
 from headrace_proto import __version__
@@ -276,20 +275,8 @@ def _save(run_dir: Path, step: int, game: str, saved_at: float) -> Path:
         reward_clip=1.0,
         epsilon_decay_steps=1000,
     )
-    state = CheckpointState(
-        env_steps=step,
-        frames=step,
-        updates=1,
-        episodes=0,
-        weights_version=1,
-        recent_returns=[],
-        best_return=None,
-        finished=False,
-        run=run,
-        action_names=["0", "1"],
-        settings={"game": game, "discount": 0.5, "seed": 1},
-        versions={},
-    )
+    settings = {"game": game, "discount": 0.5, "seed": 1}
+    state = a_checkpoint_state(step, updates=1, weights_version=1, run=run, settings=settings)
     path = checkpoints.write(checkpoint_store.folder_of(run_dir, step), state, {}).path
     os.utime(path, (saved_at, saved_at))
     return path

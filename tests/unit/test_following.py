@@ -8,28 +8,15 @@ from pathlib import Path
 import pytest
 import structlog
 import torch
-from made_up import a_run
+from made_up import a_checkpoint_state
 
 from headrace_learner import checkpoint_store, checkpoints
-from headrace_learner.checkpoints import MODEL_FILE, CheckpointState
+from headrace_learner.checkpoints import MODEL_FILE
 from headrace_learner.following import Follower
 
 
 def save(run_dir: Path, env_steps: int) -> Path:
-    state = CheckpointState(
-        env_steps=env_steps,
-        frames=env_steps,
-        updates=env_steps,
-        episodes=0,
-        weights_version=env_steps,
-        recent_returns=[],
-        best_return=None,
-        finished=False,
-        run=a_run(),
-        action_names=["0", "1"],
-        settings={},
-        versions={},
-    )
+    state = a_checkpoint_state(env_steps)
     folder = checkpoint_store.folder_of(run_dir, env_steps)
     return checkpoints.write(folder, state, {"online/x": torch.tensor([float(env_steps)])}).path
 

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from headrace_gate import account_entries
+from headrace_gate.learner_account import LearnerAccount
 from headrace_gate.ledger import CreditLedger, LedgerError
+from headrace_gate.roster import Roster
 from headrace_proto.errors import WireError
 
 CAPACITY = 32
 SESSIONS = [bytes([index]) * 16 for index in range(3)]
 sessions = st.sampled_from(SESSIONS)
 counts = st.integers(1, 12)
+
+
+def state_of(ledger: CreditLedger) -> dict[str, Any]:
+    """What the journal would give back of it."""
+    entries = account_entries.whole(ledger, Roster(10.0), LearnerAccount(bytes(16)))
+    return account_entries.parts(entries).ledger
 
 
 def assert_account_closes(ledger: CreditLedger) -> None:
@@ -107,7 +117,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def restart_from_state(self) -> None:
-        self.ledger = CreditLedger.restore(CAPACITY, self.ledger.state())
+        self.ledger = CreditLedger.restore(CAPACITY, state_of(self.ledger))
 
     @invariant()
     def never_more_than_capacity_alive(self) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 import tempfile
 from collections.abc import Mapping
-from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from headrace_local.ports import free_ports
 from headrace_local.processes import ProcessSpecification, Role
 from headrace_proto.base_settings import Settings
 from headrace_proto.conditions import counts
@@ -36,7 +35,7 @@ def make_addresses(transport: Literal["ipc", "tcp"], folder: Path) -> Addresses:
     names = ("transitions", "control", "batches", "weights")
     if transport == "ipc":
         return Addresses(**{name: f"ipc://{folder / name}" for name in names})
-    return Addresses(**{name: f"tcp://127.0.0.1:{port}" for name, port in zip(names, _free_ports(4), strict=True)})
+    return Addresses(**{name: f"tcp://127.0.0.1:{port}" for name, port in zip(names, free_ports(4), strict=True)})
 
 
 def short_temporary_folder() -> tempfile.TemporaryDirectory[str]:
@@ -109,13 +108,3 @@ def environment(settings: type[Settings], values: Mapping[str, Any]) -> dict[str
 
 def _written(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as open_sockets:
-        ports = []
-        for _ in range(count):
-            listener = open_sockets.enter_context(closing(socket.socket()))
-            listener.bind(("127.0.0.1", 0))
-            ports.append(int(listener.getsockname()[1]))
-        return ports

@@ -87,28 +87,34 @@ def serve(
 ) -> bool:
     """Train in the calling thread until done or stopped; returns whether the run's steps are done."""
     specification = run.specify(settings, run.name_of(settings.run_dir))
+    action_names = environments.action_names(environments.find_game(settings.game))
+    replay_bytes = require_memory(settings, specification)
+    if checkpoint is not None:
+        checkpoints.require_same_game(checkpoint.state, specification, action_names)
+    if settings.replay != "none":
+        gigabytes = round(replay_bytes / 1e9, 2)
+        log.info("replay", kind=settings.replay, max_size=settings.replay_max_size, full_gigabytes=gigabytes)
+    saver = Saver(settings, specification, action_names, metrics, log)
     while True:
-        checkpoint, end = _serve_from(checkpoint, settings, specification, metrics, health, stop, log)
+        end = _serve_from(checkpoint, settings, specification, saver, metrics, health, stop, log)
         if end is not End.EPOCH_OVER:
             return end is End.FINISHED
+        checkpoint = saver.last
 
 
 def _serve_from(
     checkpoint: Checkpoint | None,
     settings: LearnerSettings,
     specification: RunSpecification,
+    saver: Saver,
     metrics: LearnerMetrics,
     health: Health,
     stop: StopSignal,
     log: Logger,
-) -> tuple[Checkpoint | None, End]:
-    """Go on from a checkpoint, None for the beginning; returns the last one and why training ended."""
-    action_names = environments.action_names(environments.find_game(settings.game))
-    replay_bytes = require_memory(settings, specification)
+) -> End:
+    """Go on from a checkpoint, None for the beginning; returns why training ended."""
     learner = Learner(settings, specification, choose_device("cpu" if settings.deterministic else settings.device))
-    saver = Saver(settings, specification, action_names, metrics, log)
     if checkpoint is not None:
-        checkpoints.require_same_game(checkpoint.state, specification, action_names)
         saving.restore(learner, checkpoint)
     _write_settings(settings, checkpoint, log)
     checkpoint_store.remove_partial(settings.run_dir)
@@ -116,9 +122,6 @@ def _serve_from(
         saver.resumed(checkpoint)
     else:
         saver.save_first(learner)
-    if settings.replay != "none":
-        gigabytes = round(replay_bytes / 1e9, 2)
-        log.info("replay", kind=settings.replay, max_size=settings.replay_max_size, full_gigabytes=gigabytes)
     log.info("started", game=specification.game, env_steps=learner.counters.env_steps, device=str(learner.device))
     identity = secrets.token_bytes(SESSION_BYTES)
     exchange = Exchange(
@@ -139,8 +142,7 @@ def _serve_from(
                 settings, specification, learner, exchange, saver, reporter, metrics, health, stop, log, replay
             )
             with stops.counted(settings.run_dir, log):
-                end = service.run()
-    return saver.last, end
+                return service.run()
 
 
 def _write_settings(settings: LearnerSettings, checkpoint: Checkpoint | None, log: Logger) -> None:

@@ -132,8 +132,8 @@ class Gate:
             self.dismiss_all(Leave(code="unknown", reason="the learner now trains another run"))
         is_new = self.learner.hear(progress, self.ledger)
         if is_new and self.learner.takes_turns:
-            self.dismiss_all(Leave(code="unknown", reason="a deterministic run begins an epoch"), epochs.CAUSE)
             epochs.begin(progress.env_steps, self.learner, self.ledger, self.queue, self.roster)
+            self.dismiss_all(Leave(code="unknown", reason="a deterministic run begins an epoch"))
         if not self.learner.is_greeted:
             self.outbox.to_learner.append((self._batch_header(None), None))
         return is_new
@@ -151,10 +151,10 @@ class Gate:
         self._grant()
         return gone
 
-    def dismiss_all(self, leave: Leave, cause: str = "actor_gone") -> None:
-        """End every session, with a word; what they owe is lost under a cause."""
+    def dismiss_all(self, leave: Leave) -> None:
+        """End every session, with a word."""
         for session in list(self.roster.seats):
-            self.ledger.close_session(session, cause)
+            self.ledger.close_session(session, "actor_gone")
             self.roster.leave(session)
             self._tell(session, leave)
 

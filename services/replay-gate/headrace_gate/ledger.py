@@ -211,10 +211,6 @@ class CreditLedger:
             for number, c in self.credits(session).items()
         ]
 
-    def state(self) -> dict[str, Any]:
-        """Plain values that `restore` takes."""
-        return {"totals": self.totals(), "owed": {session: self.owed(session) for session in self._credits}}
-
     @classmethod
     def restore(cls, capacity: int, state: dict[str, Any]) -> CreditLedger:
         """The ledger as it stood when `state` was taken."""

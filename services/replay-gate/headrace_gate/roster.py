@@ -132,10 +132,6 @@ class Roster:
         """How many sessions have played as each actor, as plain values for the journal."""
         return {"first": self.first_life, "of": [[actor, lives] for actor, lives in self._lives.items()]}
 
-    def state(self) -> dict[str, Any]:
-        """Plain values that `restore` takes."""
-        return {"seats": {session: self.seat(session) for session in self.seats}, "lives": self.lives()}
-
     @classmethod
     def restore(cls, lease_seconds: float, state: dict[str, Any], now: float) -> Roster:
         """The roster as it stood; every lease begins anew."""
