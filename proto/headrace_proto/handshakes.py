@@ -31,23 +31,20 @@ ADVICE_TO_CLIENTS = {
 
 @dataclass(slots=True)
 class Refusal:
-    """Why a client's last handshake failed, empty if it did not; written by the watch, read by the sockets' thread."""
+    """What became of a client's last handshake; written by the watch, read by the sockets' thread.
+
+    `reason` is why it failed, empty if it did not. `given_up` is True once the connection has ended, until ZeroMQ says
+    that it tries again: it does not after a refusal, nor, in silence, when what answers is no ZeroMQ at all.
+    """
 
     reason: str = ""
-
-    def forget(self) -> None:
-        """A handshake has succeeded."""
-        self.reason = ""
+    given_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _Watched:
-    """`server` is the name of a bound socket, empty for a client's."""
-
     monitor: zmq.Socket[bytes]
-    failed: Callable[[str], None]
-    succeeded: Callable[[], None]
-    server: str = ""
+    heard: Callable[[int, int], None]
 
 
 class HandshakeWatch:
@@ -67,16 +64,31 @@ class HandshakeWatch:
     def server(self, socket: zmq.Socket[bytes], name: str) -> None:
         """Count what fails at a bound socket, and keep its connections within their limits."""
         self._connections.watch(socket, name)
-        self._watch(socket, lambda reason: self._count(name, reason), lambda: None, name)
+
+        def heard(event: int, value: int) -> None:
+            if event == zmq.EVENT_ACCEPTED:
+                self._connections.accepted(name, value)
+            elif event == zmq.EVENT_DISCONNECTED:
+                self._connections.ended(name, value)
+            else:
+                self._count(name, reason_of(event, value))
+
+        self._watch(socket, zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED, heard)
 
     def client(self, socket: zmq.Socket[bytes], address: str, refusal: Refusal) -> None:
         """Note why a connection to a server fails until it does not, and say in the log what to check."""
 
-        def failed(reason: str) -> None:
-            refusal.reason = reason
-            self._explain(address, reason)
+        def heard(event: int, value: int) -> None:
+            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                refusal.reason = ""
+            elif event in (zmq.EVENT_DISCONNECTED, zmq.EVENT_CONNECT_RETRIED):
+                refusal.given_up = event == zmq.EVENT_DISCONNECTED
+            else:
+                refusal.reason = reason_of(event, value)
+                self._explain(address, refusal.reason)
 
-        self._watch(socket, failed, refusal.forget)
+        events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED
+        self._watch(socket, events, heard)
 
     def close(self) -> None:
         """End the thread and free the monitors; before the context ends."""
@@ -86,17 +98,10 @@ class HandshakeWatch:
         for watched in self._watched:
             watched.monitor.close(linger=0)
 
-    def _watch(
-        self,
-        socket: zmq.Socket[bytes],
-        failed: Callable[[str], None],
-        succeeded: Callable[[], None],
-        server: str = "",
-    ) -> None:
-        of_interest = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED if server else zmq.EVENT_HANDSHAKE_SUCCEEDED
-        monitor = socket.get_monitor_socket(FAILURES | of_interest | zmq.EVENT_MONITOR_STOPPED)
+    def _watch(self, socket: zmq.Socket[bytes], events: int, heard: Callable[[int, int], None]) -> None:
+        monitor = socket.get_monitor_socket(FAILURES | events | zmq.EVENT_MONITOR_STOPPED)
         with self._lock:
-            self._watched.append(_Watched(monitor, failed, succeeded, server))
+            self._watched.append(_Watched(monitor, heard))
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="handshakes", daemon=True)
             self._thread.start()
@@ -124,14 +129,8 @@ class HandshakeWatch:
             watched.monitor.close(linger=0)
             with self._lock:
                 self._watched.remove(watched)
-        elif event["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-            watched.succeeded()
-        elif event["event"] == zmq.EVENT_ACCEPTED:
-            self._connections.accepted(watched.server, event["value"])
-        elif event["event"] == zmq.EVENT_DISCONNECTED:
-            self._connections.ended(watched.server, event["value"])
         else:
-            watched.failed(reason_of(event["event"], event["value"]))
+            watched.heard(event["event"], event["value"])
 
     def _count(self, name: str, reason: str) -> None:
         if self._metrics is not None:

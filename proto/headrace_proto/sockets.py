@@ -36,6 +36,8 @@ CONNECT_MILLISECONDS = 5_000
 RECONNECT_SECONDS = 2.0
 """Between attempts of a client whose handshakes fail."""
 
+NO_SERVER = "something else does, such as a proxy while the server is away: check host and port if this goes on"
+
 
 def context() -> zmq.Context[zmq.Socket[bytes]]:
     """A context whose sockets share the limits of this page.
@@ -127,12 +129,13 @@ class ServiceSockets:
     def reconnect_refused(self) -> None:
         """Connect anew where handshakes fail, with the keys as they are now; for the sockets' own thread, each turn.
 
-        ZeroMQ itself gives up after a refusal, and goes on with the old keys after a connection that broke.
+        ZeroMQ itself gives up after a refusal, or where an answer is not its protocol (a proxy's, as a rule, while the
+        server behind it is away), and goes on with the old keys after a connection that broke.
         """
         self._connections = [connection for connection in self._connections if not connection.socket.closed]
         now = time.monotonic()
         for connection in self._connections:
-            if not connection.refusal.reason:
+            if not (connection.refusal.reason or connection.refusal.given_up):
                 connection.due = None
             elif connection.due is None:
                 connection.due = now + RECONNECT_SECONDS
@@ -147,8 +150,10 @@ class ServiceSockets:
             if self._limit.allows("keys"):
                 self._log.error("cannot connect: the keys cannot be read", address=connection.address, error=str(error))
             return
-        if connection.refusal.reason == "broken" and keys == connection.keys:
+        if not connection.refusal.given_up and keys == connection.keys:
             return  # ZeroMQ tries again by itself, and keeps what waits to be sent
+        if not connection.refusal.reason and self._limit.allows(connection.address):
+            self._log.warning("no ZeroMQ server answers", address=connection.address, advice=NO_SERVER)
         connection.keys = keys
         if keys is not None:
             keys.use(connection.socket)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -211,6 +212,20 @@ def test_an_actor_follows_a_gate_to_its_new_key_without_a_restart(folder: Path) 
         wait_until(actor.is_answered)
 
     keys.rotate(folder, ["gate"])
+
+    with closing(actor), closing(SecuredGate(folder, control_bind=address)):
+        wait_until(actor.is_answered)
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b""], ids=["http", "closed"])
+def test_an_actor_finds_a_gate_in_whose_place_a_proxy_answered(folder: Path, answer: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        address = f"tcp://127.0.0.1:{proxy.getsockname()[1]}"
+        actor = WaitingActor(folder, address)
+        connection, _ = proxy.accept()
+        with connection:
+            assert connection.recv(1024), "an actor says first who it is"
+            connection.sendall(answer)
 
     with closing(actor), closing(SecuredGate(folder, control_bind=address)):
         wait_until(actor.is_answered)
