@@ -77,6 +77,11 @@ class Training:
         self.wait_until(ENV_STEPS, begin.env_steps + steps)
         return Window(begin, self.moment())
 
+    def require_alive(self) -> None:
+        """Raise HeadraceError if the run has ended."""
+        if self._process.poll() is not None:
+            raise HeadraceError(f"headrace train has ended:\n{self._last_words()}")
+
     def moment(self) -> Moment:
         """Where the run stands now."""
         return Moment(time.monotonic(), self.metrics("learner").get(ENV_STEPS, 0.0), self._cpu_seconds())
@@ -85,8 +90,7 @@ class Training:
         """Return once a job's metric is so large; raises HeadraceError if the run ends or it takes ten minutes."""
         deadline = time.monotonic() + DEADLINE_SECONDS
         while self.metrics(job).get(metric, 0.0) < value:
-            if self._process.poll() is not None:
-                raise HeadraceError(f"headrace train ended before {metric} was {value:.0f}:\n{self._last_words()}")
+            self.require_alive()
             if time.monotonic() > deadline:
                 raise HeadraceError(f"{metric} did not reach {value:.0f} within {DEADLINE_SECONDS:.0f} s")
             time.sleep(look_seconds)
@@ -127,16 +131,17 @@ class Training:
 
 
 @contextmanager
-def started(arguments: Sequence[str]) -> Iterator[Training]:
-    """Run `headrace train` with these arguments in a folder of its own; stop it and remove that when the block ends."""
+def started(arguments: Sequence[str], run_dir: Path | None = None) -> Iterator[Training]:
+    """Run `headrace train` with these arguments until the block ends: in `run_dir`, else in a folder removed then."""
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
-        output = Path(folder) / "output"
-        command = [sys.executable, "-m", "headrace_local", "train", "--name", "bench", "--runs", folder, *arguments]
+        run_dir, output = run_dir or Path(folder) / "bench", Path(folder) / "output"
+        place = ["--name", run_dir.name, "--runs", str(run_dir.parent)]
+        command = [sys.executable, "-m", "headrace_local", "train", *place, *arguments]
         inherited = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
         with output.open("wb") as file:
             process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=inherited)  # noqa: S603
         try:
-            yield Training(process, Path(folder) / "bench", output)
+            yield Training(process, run_dir, output)
         finally:
             _stop(process)
 

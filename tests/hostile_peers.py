@@ -1,5 +1,7 @@
 """What a peer can do to the services that means them ill: each attack is one round, to be gone through again and again.
 
+Every target is attacked from a host of its own, a loopback address, for an offence makes its whole host wait outside.
+
 `Let in` is who holds an actor's keys, or anybody where there are none; `raw` is who only reaches a port.
 """
 
@@ -14,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +36,16 @@ PATIENCE_SECONDS = 60.0
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(48)
 
 
+_hosts = (f"127.0.{high}.{low}" for high in count(1) for low in range(1, 255))
+
+
 @dataclass(slots=True)
 class Target:
     """Where the services are, and the folder of keys that was stolen; None where there are none."""
 
     addresses: dict[str, str]
     keys: Path | None = None
+    host: str = field(default_factory=lambda: next(_hosts))
     held: list[socket.socket] = field(default_factory=list)
 
     @property
@@ -52,10 +59,14 @@ class Target:
             connection.close()
         self.held.clear()
 
+    def address(self, name: str) -> str:
+        """Where a socket is, and from where to connect to it, as zmq_tcp(7) has it."""
+        return self.addresses[name].replace("tcp://", f"tcp://{self.host}:0;")
+
     def raw(self, name: str) -> socket.socket:
         """A tcp connection."""
         host, _, port = self.addresses[name].removeprefix("tcp://").rpartition(":")
-        return socket.create_connection((host, int(port)), timeout=PATIENCE_SECONDS)
+        return socket.create_connection((host, int(port)), PATIENCE_SECONDS, source_address=(self.host, 0))
 
     def ready(self, name: str, socket_type: bytes) -> socket.socket:
         """A connection after the handshake of ZMTP 3 without keys (RFC 23)."""
@@ -87,14 +98,14 @@ class Intruder:
     """An actor's sockets, with which anything can be said."""
 
     def __init__(self, target: Target, session: bytes | None = None) -> None:
-        settings = ActorSettings(keys=target.keys)
+        settings = ActorSettings(keys=target.keys, insecure=target.keys is None)
         self.sockets = ServiceSockets("actor", settings, logs.configure("intruder", "critical"))
         self.session = session or b"\1" + os.urandom(messages.SESSION_BYTES - 1)
         self.dealer = self.sockets.make(zmq.DEALER)
         self.dealer.routing_id = self.session
         self.push = self.sockets.make(zmq.PUSH)
-        self.sockets.connect(self.dealer, target.addresses["control"], "gate-address", server="gate")
-        self.sockets.connect(self.push, target.addresses["transitions"], "transitions-address", server="gate")
+        self.sockets.connect(self.dealer, target.address("control"), "gate-address", server="gate")
+        self.sockets.connect(self.push, target.address("transitions"), "transitions-address", server="gate")
         for each in (self.dealer, self.push):
             each.sndtimeo = round(PATIENCE_SECONDS * 1000)
             each.maxmsgsize = -1
@@ -163,12 +174,18 @@ def garbage(target: Target) -> None:
             connection.recv(64)
 
 
+def long_frames(target: Target) -> None:
+    """A header and a control message of 4 MiB."""
+    with intruder(target) as one:
+        one.push.send_multipart([LONG_FRAME, b""], copy=False)
+        one.dealer.send(LONG_FRAME, copy=False)
+
+
 def huge_frames(target: Target) -> None:
-    """Headers and control messages of 4 MiB and then of 60, and a frame that says it has a terabyte."""
-    for frame in (LONG_FRAME, HUGE_FRAME):
-        with intruder(target) as one:
-            one.push.send_multipart([frame, b""], copy=False)
-            one.dealer.send(frame, copy=False)
+    """A header and a control message of 60 MiB, and a frame that says it has a terabyte."""
+    with intruder(target) as one:
+        one.push.send_multipart([HUGE_FRAME, b""], copy=False)
+        one.dealer.send(HUGE_FRAME, copy=False)
     if target.keys is None:
         with contextlib.suppress(OSError), target.ready("transitions", b"PUSH") as connection:
             connection.sendall(b"\x02" + struct.pack(">Q", 2**40))
@@ -211,10 +228,11 @@ def replays(target: Target) -> None:
     with intruder(target) as one:
         run = one.join()
         payload = a_rollout(run, 1).encode()
-        grant = one.credit(1, run.credit_per_round)
+        grant = one.credit(1, 2)
         one.play(grant, payload, count=1, final=False)
-        for changes in ({"count": 1}, {"part": 1, "count": grant.count}, {"part": 2**40, "count": 0}, {"credit": 9}):
+        for changes in ({"count": 1}, {"part": 1, "count": 2}, {"part": 2**40, "count": 0}, {"credit": 9}):
             one.play(grant, payload, **changes)
+        one.play(grant, b"", part=1, count=0)
         one.leave()
 
 
@@ -236,11 +254,11 @@ def half_open_handshakes(target: Target) -> None:
         target.held.append(connection)
 
 
-def many_connections(target: Target, count: int = MANY_CONNECTIONS) -> None:
+def many_connections(target: Target, number: int = MANY_CONNECTIONS) -> None:
     """As many as the issue of this attack says, held open; without keys each ends its handshake."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    for place in range(count):
+    for place in range(number):
         with contextlib.suppress(ConnectionError, TimeoutError):
             if target.keys is None:
                 connection = target.ready(*(("control", b"DEALER"), ("transitions", b"PUSH"))[place % 2])
@@ -252,7 +270,7 @@ def many_connections(target: Target, count: int = MANY_CONNECTIONS) -> None:
 def talks_to_a_publisher(target: Target) -> None:
     """What is no subscription, on the learner's socket."""
     with intruder(target) as one, one.sockets.make(zmq.XSUB) as subscriber:
-        one.sockets.connect(subscriber, target.addresses["weights"], "weights-address", server="learner")
+        one.sockets.connect(subscriber, target.address("weights"), "weights-address", server="learner")
         subscriber.sndtimeo = subscriber.linger = round(PATIENCE_SECONDS * 1000)
         for _ in range(1000):
             subscriber.send(b"hear me")
@@ -265,6 +283,7 @@ def a_progress_kind() -> bytes:
 
 ATTACKS: dict[str, Callable[[Target], None]] = {
     "garbage": garbage,
+    "long frames": long_frames,
     "huge frames": huge_frames,
     "many frames": many_frames,
     "endless frames": endless_frames,

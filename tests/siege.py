@@ -1,7 +1,7 @@
 """`make siege`: how fast gate, learner and actor train while attacked, and the gate's memory; a line for each attack.
 
-The attacker goes through its attack again and again in a process of its own, on the same machine and at the same
-priority, so that what it takes of the processor counts too. Rates are of transitions trained, beside those just before.
+The attacker goes through its attack again and again in a process of its own, on the same machine but at a lower
+priority: who gets the processor is not what is measured. Rates are of transitions trained, beside those just before.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def measured(name: str, services: Services, keys_folder: Path | None, seconds: f
     before, _ = rate(services, seconds)
     counted = counts(services)
     target = json.dumps([services.addresses, None if keys_folder is None else str(keys_folder)])
-    command = [sys.executable, "-m", "siege", "--attack", name, "--target", target]
+    command = ["nice", "-n", "19", sys.executable, "-m", "siege", "--attack", name, "--target", target]
     with ended(subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ)) as attacker:
         assert attacker.stdout is not None
         attacker.stdout.readline()  # it has been through its attack once

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 HANDSHAKE_FAILURE_REASONS = ("unknown_key", "wrong_server_key", "not_curve", "broken")
 """Why a peer could not connect to a bound socket."""
 
-CUT_REASONS = ("endless_message", "frame_count", "connections", "unexpected")
+CUT_REASONS = ("endless_message", "frame_count", "oversized", "connections", "unexpected", "paused")
 """Why a connection was ended from this side."""
 
 

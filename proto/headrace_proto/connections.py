@@ -40,6 +40,9 @@ LOOK_AFTER_BYTES = 32 * 1024 * 1024
 CUT_AGAIN_SECONDS = 1.0
 """Between two ends of one file descriptor, which may be another's by then."""
 
+PAUSE_SECONDS = 3.0
+"""Before a host is let in again from which somebody was cut off for an offence; what it has open stays."""
+
 _RESET = struct.pack("ii", 1, 0)
 """Linger on, for no time: the peer learns of the end at once, though it is in the middle of sending."""
 
@@ -71,6 +74,7 @@ class Connections:
         self._names: dict[zmq.Socket[bytes], str] = {}
         self._open: dict[str, OrderedDict[int, _Connection]] = {}
         self._cut_at: dict[int, float] = {}
+        self._paused_until: dict[str, float] = {}
         self._resident = resident_bytes()
         self._most = MOST_CONNECTIONS
 
@@ -92,7 +96,10 @@ class Connections:
         """A peer has connected; where there are too many, the longest silent one at the fullest socket is cut off."""
         with self._lock:
             self._open[socket][descriptor] = _Connection()
-            if sum(map(len, self._open.values())) > self._most:
+            if self._is_paused(host(descriptor)):
+                del self._open[socket][descriptor]
+                self._end(socket, descriptor, "paused")
+            elif sum(map(len, self._open.values())) > self._most:
                 fullest = max(self._open, key=lambda name: len(self._open[name]))
                 longest_silent = next(iter(self._open[fullest]))
                 del self._open[fullest][longest_silent]
@@ -122,16 +129,22 @@ class Connections:
         return frames
 
     def cut(self, zmq_socket: zmq.Socket[bytes], frame: zmq.Frame, reason: str) -> None:
-        """End the connection that a frame came by; not twice in a second, for its other frames may be read later."""
-        descriptor, socket, now = sender(frame), self._names.get(zmq_socket), time.monotonic()
-        if descriptor < 0:  # it tells no connection, as one of ZMTP 1 does
+        """End the connection that a frame came by, and let nobody in from its host for a while.
+
+        Not twice in a second, for its other frames may be read later; and not once the peer has ended it, when its
+        descriptor may be another's.
+        """
+        socket, peer, descriptor, now = self._names.get(zmq_socket), sender_host(frame), sender(frame), time.monotonic()
+        if socket is None or not peer:  # not over a network, or from a peer that speaks ZMTP 1
             return
-        if socket is None or now - self._cut_at.get(descriptor, -CUT_AGAIN_SECONDS) < CUT_AGAIN_SECONDS:
-            return
-        self._cut_at[descriptor] = now
         with self._lock:
-            self._open[socket].pop(descriptor, None)
-            self._end(socket, descriptor, reason)
+            self._pause(peer)
+            if now - self._cut_at.get(descriptor, -CUT_AGAIN_SECONDS) < CUT_AGAIN_SECONDS:
+                return
+            if host(descriptor) == peer:
+                self._cut_at[descriptor] = now
+                self._open[socket].pop(descriptor, None)
+                self._end(socket, descriptor, reason)
 
     def look(self) -> None:
         """End what sends messages without an end; called several times a second."""
@@ -149,6 +162,7 @@ class Connections:
                 if excess <= 0:
                     break
                 del self._open[socket][descriptor]
+                self._pause(host(descriptor))
                 self._end(socket, descriptor, "endless_message")
                 excess -= size
 
@@ -159,6 +173,15 @@ class Connections:
                 if connection.is_heard:
                     connection.complete_bytes, connection.is_heard = received, False
                 yield received - connection.complete_bytes, socket, descriptor
+
+    def _pause(self, peer: str) -> None:
+        now = time.monotonic()
+        self._paused_until = {known: until for known, until in self._paused_until.items() if until > now}
+        if peer:
+            self._paused_until[peer] = now + PAUSE_SECONDS
+
+    def _is_paused(self, peer: str) -> bool:
+        return self._paused_until.get(peer, 0.0) > time.monotonic()
 
     def _hear(self, frame: zmq.Frame) -> None:
         descriptor = sender(frame)
@@ -202,14 +225,29 @@ def received_bytes(descriptor: int) -> int:
     return 0
 
 
+def host(descriptor: int) -> str:
+    """The address of the peer of a tcp connection; empty where that cannot be told, as when it has ended."""
+    with contextlib.suppress(OSError), _borrowed(descriptor) as connection:
+        return str(connection.getpeername()[0])
+    return ""
+
+
 @contextmanager
 def _borrowed(descriptor: int) -> Iterator[unix_socket.socket]:
     """ZeroMQ's own socket, for a moment: it is not closed."""
-    connection = unix_socket.socket(unix_socket.AF_INET, unix_socket.SOCK_STREAM, 0, fileno=descriptor)
+    connection = unix_socket.socket(fileno=descriptor)
     try:
         yield connection
     finally:
         connection.detach()
+
+
+def sender_host(frame: zmq.Frame) -> str:
+    """The address that a frame came from; empty if it did not come over a network, or from a peer of ZMTP 1."""
+    try:
+        return str(frame.get("Peer-Address"))
+    except zmq.ZMQError:
+        return ""
 
 
 def sender(frame: zmq.Frame) -> int:

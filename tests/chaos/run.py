@@ -135,5 +135,5 @@ class Run:
     @property
     def _is_hindered(self) -> bool:
         """Whether what is in force stops training: a fault that does by itself, or both halves of actors cut off."""
-        cut = {fault.target for fault in self._in_force if "partition" in fault.kind}
+        cut = {fault.target.partition("-")[2] for fault in self._in_force if "partition" in fault.kind}
         return len(cut) > 1 or any(fault.stops_training for fault in self._in_force)

@@ -29,7 +29,7 @@ def test_the_configuration_and_every_file_that_it_names_are_valid() -> None:
     assert "2 rule files found" in check.stdout
 
 
-@pytest.mark.parametrize("name", ["recording.yml", "alerts.yml"])
+@pytest.mark.parametrize("name", ["recording.yml", "alerts.yml", "kubernetes.yml"])
 def test_rules_are_valid_and_none_is_there_twice(name: str) -> None:
     check = promtool("check", "rules", "--lint-fatal", f"/etc/prometheus/{name}")
     assert check.returncode == 0, check.stdout + check.stderr

@@ -39,6 +39,7 @@ def rules(kind: str, name: str) -> list[tuple[str, str]]:
 
 ALERTS = rules("alert", "alerts.yml")
 RECORDED = rules("record", "recording.yml")
+EVERY_RULE = [*RECORDED, *ALERTS, *rules("record", "kubernetes.yml"), *rules("alert", "kubernetes.yml")]
 each_alert = pytest.mark.parametrize(("alert", "text"), ALERTS, ids=[alert for alert, _ in ALERTS])
 
 
@@ -100,7 +101,7 @@ def test_an_alert_has_a_case_in_which_it(alert: str, text: str, fires: bool) -> 
     assert (alert, fires) in cases()
 
 
-@pytest.mark.parametrize(("rule", "text"), [*RECORDED, *ALERTS], ids=[rule for rule, _ in [*RECORDED, *ALERTS]])
+@pytest.mark.parametrize(("rule", "text"), EVERY_RULE, ids=[rule for rule, _ in EVERY_RULE])
 def test_a_rule_asks_only_for_what_is_exported_or_recorded(rule: str, text: str) -> None:
     asked = set(re.findall(r"\b(?:up\b|headrace_\w+|process_\w+|run(?:_\w+)?:[\w:]+)", text.partition("labels:")[0]))
     assert asked

@@ -6,6 +6,7 @@ Their custom resources have no schema here; they are held against the fields tha
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from typing import Any
@@ -66,6 +67,16 @@ def test_a_custom_resource_has_the_fields_that_its_definition_requires(chosen: t
         assert each["apiVersion"] in ("monitoring.coreos.com/v1", "keda.sh/v1alpha1")
         for path in REQUIRED[each["kind"]]:
             required(each, path)
+
+
+def test_a_field_that_is_missing_is_seen() -> None:
+    (rules,) = manifests.of_kind(MONITORED, "PrometheusRule").values()
+    lacking = copy.deepcopy(rules)
+    del lacking["spec"]["groups"][0]["rules"][0]["expr"]
+
+    required(rules, "spec.groups[].rules[].expr")
+    with pytest.raises(AssertionError, match="no expr"):
+        required(lacking, "spec.groups[].rules[].expr")
 
 
 # Scraping

@@ -17,6 +17,7 @@ VOLUMES = {
     *("configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"),
 }
 SECCOMP = {"RuntimeDefault", "Localhost"}
+DEFAULT = {"type": "RuntimeDefault"}
 
 POD = manifests.pods(manifests.manifests("overlays/small"))["Deployment/replay-gate"]
 
@@ -52,8 +53,23 @@ def _objections_to_container(container: Manifest, security: dict[str, Any]) -> I
         yield "a root that can be written"
     if security.get("procMount", "Default") != "Default" or "seLinuxOptions" in security:
         yield "procMount or seLinuxOptions"
+    if security.get("appArmorProfile", DEFAULT)["type"] not in SECCOMP or "windowsOptions" in security:
+        yield "AppArmor or windowsOptions"
+    yield from _objections_to_network(container)
+
+
+def _objections_to_network(container: Manifest) -> Iterator[str]:
+    if any("host" in asked for asked in requests_of(container)):
+        yield "a request to another host"
     if any("hostPort" in port for port in container.get("ports", [])):
         yield "a port of the host"
+
+
+def requests_of(container: Manifest) -> Iterator[Manifest]:
+    """Every httpGet and tcpSocket of probes and hooks."""
+    probes = [container.get(name, {}) for name in ("startupProbe", "readinessProbe", "livenessProbe")]
+    for asking in (*probes, *container.get("lifecycle", {}).values()):
+        yield from (asking[how] for how in ("httpGet", "tcpSocket") if how in asking)
 
 
 @pytest.mark.parametrize("chosen", RENDERED.values(), ids=RENDERED.keys())
@@ -99,6 +115,8 @@ def at(key: str) -> int | str:
         ("containers.0.securityContext.capabilities", {}, "capabilities"),
         ("containers.0.securityContext.readOnlyRootFilesystem", False, "a root that can be written"),
         ("containers.0.securityContext.runAsUser", 0, "no numeric user"),
+        ("containers.0.securityContext.appArmorProfile", {"type": "Unconfined"}, "AppArmor or windowsOptions"),
+        ("containers.0.livenessProbe.httpGet", {"port": 80, "host": "example.com"}, "a request to another host"),
         ("containers.0.ports.0", {"containerPort": 5555, "hostPort": 5555}, "a port of the host"),
         ("initContainers", [{"name": "first"}], "may be root"),
     ],

@@ -56,6 +56,20 @@ def test_startup_prints_seconds_and_memory() -> None:
     assert set(found["image_bytes"]) == {"actor", "learner", "replay-gate"}
 
 
+def test_a_soak_goes_on_with_its_run_piece_by_piece(tmp_path: Path) -> None:
+    pieces = ["--runs", str(tmp_path), "--hours", "0.01", "--piece-minutes", "0.1"]
+    figure = tmp_path / "soak.png"
+
+    first = printed("soak", *pieces, "--", *SMALL)
+    second = printed("soak", *pieces, "--figure", str(figure), "--", *SMALL)
+
+    assert (first["pieces"], second["pieces"]) == (1, 2)
+    assert second["env_steps"] > first["env_steps"] > 0
+    assert second["env steps/s, end"] > 0
+    assert second["learner MiB, end"] > second["gate MiB, end"] > 10
+    assert figure.stat().st_size > 10_000
+
+
 def test_a_table_says_what_the_machine_did_and_goes_into_a_page(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("# Page\n\n<!-- weights mlp -->\n<!-- end of weights mlp -->\n")

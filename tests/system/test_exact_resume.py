@@ -26,11 +26,6 @@ RUN = (
 PROCESSES = ("gate", "learner", "actor-0")
 
 
-def steps_saved(run: TrainingRun) -> int:
-    steps = (int(folder.name.removeprefix("step-")) for folder in (run.run_dir / "checkpoints").glob("step-*"))
-    return max(steps, default=0)
-
-
 def moments(seed: int) -> Iterator[int]:
     """Random env_steps, in order, at which to kill; the first before there is a checkpoint but that of the start."""
     yield SAVE_EVERY // 2
@@ -44,7 +39,7 @@ def kill_at(run: TrainingRun, env_steps: int) -> None:
         with suppress(ProcessLookupError):
             os.kill(run.pid(name), signal.SIGKILL)
     run.kill()
-    run.wait()
+    assert run.wait() != 0, "it has finished before it was killed"
 
 
 @pytest.mark.timeout(1200)

@@ -15,15 +15,19 @@ from headrace_proto.specification import RunSpecification
 PIXELS = a_run(frame_shape=[36, 40], frame_dtype="|u1", frame_stack=3, network="dqn-2013")
 
 
-def test_state_t_is_the_stack_of_frames_t_to_t_plus_s() -> None:
-    first, second = a_rollout(PIXELS, 4, seed=1), a_rollout(PIXELS, 2, seed=2)
-    batch = a_batch(PIXELS, [first, second])
+@pytest.mark.parametrize("stack", [1, 3, 4])
+@pytest.mark.parametrize("dtype", ["|u1", "<f4"])
+def test_state_t_is_the_stack_of_frames_t_to_t_plus_s(stack: int, dtype: str) -> None:
+    run = a_run(frame_shape=[36, 40], frame_dtype=dtype, frame_stack=stack, network="dqn-2013")
+    first, second = a_rollout(run, 4, seed=1), a_rollout(run, 2, seed=2)
+    batch = a_batch(run, [first, second])
     states = batch.states.numpy()
-    assert states.shape == (4 + 2 + 2, 3, 36, 40)
+    assert states.shape == (4 + 2 + 2, stack, 36, 40)
+    assert batch.states.movedim(1, -1).is_contiguous()
     for position in range(4):
-        np.testing.assert_array_equal(states[position], first.frames[position : position + 3])
+        np.testing.assert_array_equal(states[position], first.frames[position : position + stack])
     for position in range(2):
-        np.testing.assert_array_equal(states[4 + position], second.frames[position : position + 3])
+        np.testing.assert_array_equal(states[4 + position], second.frames[position : position + stack])
 
 
 def test_the_last_states_follow_all_states_acted_in() -> None:

@@ -15,12 +15,14 @@ import measurement
 import meter
 import page
 import pytest
+import soak_record
 import stacks
 import startup
 import subscribers
 import weights
 from machine import Load
 from measurement import Measured, Table
+from soak_record import Sample
 from subscribers import Acts, Host
 from training import Moment, Window
 from weights import Publications
@@ -238,3 +240,37 @@ def test_what_is_outside_is_told_by_function() -> None:
     found = stacks.outside_by_function(stacks.parse(STACKS.splitlines()), busy={7: 0.8})
 
     assert found == pytest.approx({"add (rollout_builder.py)": 0.2})
+
+
+def a_piece(piece: int, seconds: int, memory: float) -> list[Sample]:
+    """Looked at every ten seconds; 100 steps/s with a lag of 4."""
+    return [
+        Sample(
+            {
+                **{"piece": piece, "seconds": second, "env_steps": second * 100, "lag_sum": second * 400, "alive": 200},
+                **{"lag_count": second * 100, "lag_max": 7, "lag_bound": 69, "gate MiB": memory + second / 10},
+            }
+        )
+        for second in range(0, seconds + 1, 10)
+    ]
+
+
+def test_a_soak_compares_the_first_quarter_of_an_hour_after_the_warm_up_with_the_last() -> None:
+    told = soak_record.summary([*a_piece(1, 3600, memory=0), *a_piece(2, 3600, memory=1000)])
+
+    assert (told["hours"], told["pieces"], told["lag_max"]) == (2, 2, 7)
+    assert (told["gate MiB, begin"], told["gate MiB, end"]) == (75, 1315)
+    assert told["env steps/s, begin"] == told["env steps/s, end"] == 100
+    assert told["lag in updates, mean, end"] == 4
+    assert soak_record.drifted(told) == ["gate MiB"]
+
+
+def test_a_soak_is_kept_by_piece_so_that_it_can_go_on(tmp_path: Path) -> None:
+    path = tmp_path / "soak.jsonl"
+    assert soak_record.read(path) == []
+
+    for sample in [*a_piece(1, 100, memory=0), *a_piece(2, 50, memory=0)]:
+        soak_record.append(path, sample)
+
+    assert soak_record.duration(soak_record.read(path)) == 150
+    assert [len(piece) for piece in soak_record.pieces(soak_record.read(path))] == [11, 6]

@@ -9,6 +9,7 @@ import zmq
 from prometheus_client import CollectorRegistry
 from secured_gate import quiet_log
 from waiting import wait_until
+from zmq.utils.monitor import recv_monitor_message
 
 from headrace_proto import connections
 from headrace_proto.connection_metrics import ConnectionMetrics
@@ -25,6 +26,7 @@ class Bound:
         self.connections = Connections(ConnectionMetrics(self.registry), quiet_log())
         self.open: list[zmq.Socket[bytes]] = []
         self.pull = self.context.socket(zmq.PULL)
+        self.accepted = self.pull.get_monitor_socket(zmq.EVENT_ACCEPTED)
         self.address = f"tcp://127.0.0.1:{self.pull.bind_to_random_port('tcp://127.0.0.1')}"
         self.connections.watch(self.pull, "transitions")
 
@@ -36,7 +38,13 @@ class Bound:
         assert self.pull.poll(10_000)
         return pushing
 
+    def next(self) -> zmq.Frame:
+        assert self.pull.poll(10_000)
+        return self.connections.receive(self.pull)[0]
+
     def cut(self, reason: str) -> float:
+        while self.accepted.poll(0):  # as the watch over handshakes hears of them
+            self.connections.accepted("transitions", recv_monitor_message(self.accepted)["value"])
         labels = {"socket": "transitions", "reason": reason}
         return self.registry.get_sample_value("headrace_connections_cut_total", labels) or 0.0
 
@@ -66,6 +74,26 @@ def test_who_sends_very_many_frames_is_cut_off_and_the_next_message_is_whole(bou
     assert bound.cut("frame_count") == 1
     bound.push([b"next"])
     assert [frame.bytes for frame in bound.connections.receive(bound.pull)] == [b"next"]
+
+
+def test_a_host_from_which_somebody_was_cut_off_is_let_in_again_after_a_pause_and_keeps_what_it_has(
+    bound: Bound, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "PAUSE_SECONDS", 3600.0)
+    honest = bound.push([b"a"])
+    assert bound.next().bytes == b"a"
+    offender = bound.push([b"b"])
+    offence = bound.next()
+    bound.connections.cut(bound.pull, offence, "oversized")
+
+    # ZeroMQ reconnects the offender by itself, again and again.
+    wait_until(lambda: bound.cut("paused") > 1)
+    honest.send(b"still here")
+    assert bound.next().bytes == b"still here"
+
+    bound.connections._paused_until.clear()
+    offender.send(b"back")
+    assert bound.next().bytes == b"back"
 
 
 def test_a_connection_is_ended_before_its_beginning_has_been_heard_of_and_not_twice(bound: Bound) -> None:

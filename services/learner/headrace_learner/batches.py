@@ -197,9 +197,26 @@ def _states(played: list[Rollout], run: RunSpecification) -> torch.Tensor:
     start = 0
     for index, rollout in enumerate(played):
         length = len(rollout)
-        for position in range(stack):
-            memory[start : start + length, ..., position] = rollout.frames[position : position + length]
-            memory[count + index, ..., position] = rollout.frames[position + length]
+        interleaved = _interleaved(rollout.frames, stack)
+        memory[start : start + length] = interleaved[:length]
+        memory[count + index] = interleaved[length]
         start += length
     states: torch.Tensor = torch.from_numpy(memory).movedim(-1, 1)
     return states
+
+
+def _interleaved(frames: NDArray[Any], stack: int) -> NDArray[Any]:
+    """Frames [T+S, *shape] as states [T+1, *shape, S].
+
+    Four bytes are put together in a word, which is faster by far than to write each with a stride.
+    """
+    count = len(frames) - stack + 1
+    if stack == 4 and frames.dtype == np.uint8:
+        wide = frames.astype("<u4")
+        words = wide[3:] << 8
+        for position in (2, 1):
+            words |= wide[position : position + count]
+            words <<= 8
+        words |= wide[:count]
+        return words.view(np.uint8).reshape(*words.shape, stack)
+    return np.stack([frames[position : position + count] for position in range(stack)], axis=-1)

@@ -44,6 +44,7 @@ class GateService:
         self._limit = RateLimit()
         self._health = health
         self._gauges = Gauges(registry, settings.capacity)
+        self._most_payload_bytes = 0
         self._sockets = ServiceSockets("gate", settings, log, self._gauges.connections)
         try:
             self._open_sockets(settings)
@@ -180,17 +181,27 @@ class GateService:
         self._gauges.received(sum(map(len, frames)))
         if len(frames) != 2:
             raise WireError("frame_count", f"TRANSITIONS has 2 frames, not {len(frames)}")
-        self.gate.on_rollout(_control_bytes(frames[0]), frames[1], time.monotonic())
+        header = self._control_bytes(self._transitions, frames[0])
+        if len(frames[1]) > self._most_payload_bytes:
+            self._sockets.connections.cut(self._transitions, frames[1], "oversized")
+        self.gate.on_rollout(header, frames[1], time.monotonic())
 
     def _receive_control(self, frames: list[zmq.Frame]) -> None:
         if len(frames) != 2:
             raise WireError("frame_count", f"a control message has one frame, not {len(frames) - 1}")
-        self.gate.on_actor_message(frames[0].bytes, _control_bytes(frames[1]), time.monotonic())
+        said = self._control_bytes(self._control, frames[1])
+        self.gate.on_actor_message(frames[0].bytes, said, time.monotonic())
+
+    def _control_bytes(self, socket: zmq.Socket[bytes], frame: zmq.Frame) -> bytes:
+        if len(frame) > MAX_CONTROL_BYTES:  # before it is copied
+            self._sockets.connections.cut(socket, frame, "oversized")
+            raise WireError("oversized", f"{len(frame)} bytes, at most {MAX_CONTROL_BYTES} are allowed")
+        return frame.bytes
 
     def _receive_progress(self, frames: list[zmq.Frame]) -> None:
         if len(frames) != 2:
             raise WireError("frame_count", f"PROGRESS has 2 frames, not {len(frames)}")
-        progress = messages.decode(Progress, _control_bytes(frames[1]))
+        progress = messages.decode(Progress, self._control_bytes(self._progress, frames[1]))
         self._expect(progress.run)
         if self.gate.on_progress(progress, time.monotonic()):
             generation = self.gate.learner.generation
@@ -201,6 +212,8 @@ class GateService:
         # Credits let so many rollouts be under way, those that a game's end cut short aside.
         rollouts = -(-self.gate.limits.capacity // run.rollout_length)
         self._sockets.connections.expected_bytes = rollouts * max_payload_bytes(run)
+        # Of every run that there was: what is late for the last one is no offence.
+        self._most_payload_bytes = max(self._most_payload_bytes, max_payload_bytes(run))
 
     def _forgive_own_pause(self, now: float) -> None:
         # A gate that was itself stopped has heard nobody, which is not the actors' fault.
@@ -257,9 +270,3 @@ class GateService:
                 capacity=gate.limits.capacity,
                 would_lift_it=gate.ledger.alive + gate.roster.waiting_transitions,
             )
-
-
-def _control_bytes(frame: zmq.Frame) -> bytes:
-    if len(frame) > MAX_CONTROL_BYTES:  # before it is copied
-        raise WireError("oversized", f"a header of {len(frame)} bytes, at most {MAX_CONTROL_BYTES} are allowed")
-    return frame.bytes
