@@ -174,11 +174,16 @@ def garbage(target: Target) -> None:
             connection.recv(64)
 
 
-def long_frames(target: Target) -> None:
+def at_once() -> None:
+    """When an attacker goes, who else stays until something is so."""
+
+
+def long_frames(target: Target, go: Callable[[], None] = at_once) -> None:
     """A header and a control message of 4 MiB."""
     with intruder(target) as one:
         one.push.send_multipart([LONG_FRAME, b""], copy=False)
         one.dealer.send(LONG_FRAME, copy=False)
+        go()
 
 
 def huge_frames(target: Target) -> None:
@@ -267,13 +272,14 @@ def many_connections(target: Target, number: int = MANY_CONNECTIONS) -> None:
             target.held.append(connection)
 
 
-def talks_to_a_publisher(target: Target) -> None:
+def talks_to_a_publisher(target: Target, go: Callable[[], None] = at_once) -> None:
     """What is no subscription, on the learner's socket."""
     with intruder(target) as one, one.sockets.make(zmq.XSUB) as subscriber:
         one.sockets.connect(subscriber, target.address("weights"), "weights-address", server="learner")
         subscriber.sndtimeo = subscriber.linger = round(PATIENCE_SECONDS * 1000)
         for _ in range(1000):
             subscriber.send(b"hear me")
+        go()
 
 
 def a_progress_kind() -> bytes:

@@ -109,10 +109,11 @@ def test_garbage_is_refused_and_counted(standing: Besieged) -> None:
 def test_who_sends_long_frames_is_refused_and_cut_off(standing: Besieged) -> None:
     before = standing.refused("oversized"), standing.cut("oversized")
 
+    def is_seen() -> bool:
+        return standing.refused("oversized") > before[0] and standing.cut("oversized") > before[1]
+
     with standing.standing():
-        hostile_peers.long_frames(standing.target)
-        wait_until(lambda: standing.refused("oversized") > before[0])
-        wait_until(lambda: standing.cut("oversized") > before[1])
+        hostile_peers.long_frames(standing.target, go=lambda: wait_until(is_seen))
 
 
 def test_who_sends_huge_frames_is_cut_off_once_they_have_come_or_on_their_way(standing: Besieged) -> None:
@@ -205,9 +206,11 @@ def test_handshakes_that_stop_half_way_are_ended_and_counted(standing: Besieged)
 def test_who_says_anything_but_a_subscription_to_the_learner_is_cut_off(standing: Besieged) -> None:
     before = standing.cut("unexpected", "learner")
 
+    def is_seen() -> bool:
+        return standing.cut("unexpected", "learner") > before
+
     with standing.standing():
-        hostile_peers.talks_to_a_publisher(standing.target)
-        wait_until(lambda: standing.cut("unexpected", "learner") > before)
+        hostile_peers.talks_to_a_publisher(standing.target, go=lambda: wait_until(is_seen))
 
 
 def test_five_thousand_connections_are_held_and_the_others_served(standing: Besieged) -> None:
