@@ -52,7 +52,6 @@ PRESETS: dict[PresetName, dict[str, Any]] = {
         "algorithm": "pqn",
         "network": "dqn-2015",
         "capacity": 2048,
-        "trace_decay": 0.65,
         "rollout_length": 32,
         "batch_size": 512,
         "minibatches": 4,

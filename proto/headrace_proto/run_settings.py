@@ -36,7 +36,7 @@ class AlgorithmSettings(Settings):
 
     algorithm: AlgorithmName = Field("pqn", description="What the learner computes.")
     discount: float = Field(0.99, ge=0, le=1, description="Discount of future rewards, gamma.")
-    trace_decay: Annotated[float, WITH_PQN] = Field(0.9, ge=0, le=1, description="Lambda of Q(lambda), in pqn.")
+    trace_decay: Annotated[float, WITH_PQN] = Field(0.65, ge=0, le=1, description="Lambda of Q(lambda), in pqn.")
     traces: Annotated[TracesName, WITH_PQN] = Field(
         "peng", description="How pqn's traces are cut: never, by lag, or by Retrace."
     )
