@@ -186,21 +186,23 @@ def long_frames(target: Target, go: Callable[[], None] = at_once) -> None:
         go()
 
 
-def huge_frames(target: Target) -> None:
+def huge_frames(target: Target, go: Callable[[], None] = at_once) -> None:
     """A header and a control message of 60 MiB, and a frame that says it has a terabyte."""
     with intruder(target) as one:
         one.push.send_multipart([HUGE_FRAME, b""], copy=False)
         one.dealer.send(HUGE_FRAME, copy=False)
+        go()
     if target.keys is None:
         with contextlib.suppress(OSError), target.ready("transitions", b"PUSH") as connection:
             connection.sendall(b"\x02" + struct.pack(">Q", 2**40))
             connection.recv(1)
 
 
-def many_frames(target: Target) -> None:
+def many_frames(target: Target, go: Callable[[], None] = at_once) -> None:
     """A message of a hundred thousand frames."""
     with intruder(target) as one:
         one.push.send_multipart([b""] * 100_000)
+        go()
 
 
 def endless_frames(target: Target) -> None:

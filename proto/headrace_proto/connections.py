@@ -95,6 +95,7 @@ class Connections:
     def accepted(self, socket: str, descriptor: int) -> None:
         """A peer has connected; where there are too many, the longest silent one at the fullest socket is cut off."""
         with self._lock:
+            self._cut_at.pop(descriptor, None)
             self._open[socket][descriptor] = _Connection()
             if self._is_paused(host(descriptor)):
                 del self._open[socket][descriptor]

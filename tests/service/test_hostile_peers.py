@@ -123,8 +123,7 @@ def test_who_sends_huge_frames_is_cut_off_once_they_have_come_or_on_their_way(st
     before = cut()
 
     with standing.standing():
-        hostile_peers.huge_frames(standing.target)
-        wait_until(lambda: cut() > before)
+        hostile_peers.huge_frames(standing.target, go=lambda: wait_until(lambda: cut() > before))
 
 
 def test_a_host_from_which_somebody_was_cut_off_is_kept_out_for_a_while(standing: Besieged) -> None:
@@ -141,10 +140,11 @@ def test_a_host_from_which_somebody_was_cut_off_is_kept_out_for_a_while(standing
 def test_a_message_of_very_many_frames_ends_its_senders_connection(standing: Besieged) -> None:
     before = standing.refused("frame_count"), standing.cut("frame_count")
 
+    def is_seen() -> bool:
+        return standing.refused("frame_count") > before[0] and standing.cut("frame_count") > before[1]
+
     with standing.standing():
-        hostile_peers.many_frames(standing.target)
-        wait_until(lambda: standing.refused("frame_count") > before[0])
-        wait_until(lambda: standing.cut("frame_count") > before[1])
+        hostile_peers.many_frames(standing.target, go=lambda: wait_until(is_seen))
 
 
 def test_a_message_without_an_end_ends_its_senders_connection(without_keys: Besieged) -> None:

@@ -42,9 +42,13 @@ class Bound:
         assert self.pull.poll(10_000)
         return self.connections.receive(self.pull)[0]
 
-    def cut(self, reason: str) -> float:
-        while self.accepted.poll(0):  # as the watch over handshakes hears of them
+    def accept(self) -> None:
+        """Hear of new connections, as the watch over handshakes does."""
+        while self.accepted.poll(0):
             self.connections.accepted("transitions", recv_monitor_message(self.accepted)["value"])
+
+    def cut(self, reason: str) -> float:
+        self.accept()
         labels = {"socket": "transitions", "reason": reason}
         return self.registry.get_sample_value("headrace_connections_cut_total", labels) or 0.0
 
@@ -107,6 +111,17 @@ def test_a_connection_is_ended_before_its_beginning_has_been_heard_of_and_not_tw
     pushing.disable_monitor()
 
     assert bound.cut("unexpected") == 1
+
+
+def test_a_new_connection_can_be_ended_at_once_whoever_had_its_descriptor_before(bound: Bound) -> None:
+    for _ in range(2):
+        pushing = bound.push([b"a"])
+        bound.accept()
+        bound.connections.cut(bound.pull, bound.next(), "unexpected")
+        bound.connections._paused_until.clear()
+        pushing.close(linger=0)
+
+    assert bound.cut("unexpected") == 2
 
 
 def test_a_frame_that_tells_no_connection_ends_none(bound: Bound) -> None:
