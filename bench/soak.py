@@ -14,6 +14,7 @@ from pathlib import Path
 
 import measurement
 import psutil
+import soak_figure
 import soak_record
 import training
 from measurement import Measured, Round, Table
@@ -40,8 +41,6 @@ def main() -> None:
 
     measured = measurement.measure(one_round, options)
     if options.figure is not None:
-        import soak_figure
-
         soak_figure.save(options.figure, soak_record.read(record))
     measurement.report("soak", [table(measured)], measured, options)
     drifted = soak_record.drifted(measured.rounds[0])
@@ -90,7 +89,7 @@ def look(run: Training, piece: int, seconds: float) -> Sample | None:
 def table(measured: Measured) -> Table:
     """A row for each quantity."""
     rows = []
-    for name in (name.removesuffix(", begin") for name in measured.names if name.endswith(", begin")):
+    for name in soak_record.compared(measured.names):
         begin, end = measured.median(f"{name}, begin"), measured.median(f"{name}, end")
         rows.append([name, f"{begin:,.1f}", f"{end:,.1f}", f"{100 * (end / begin - 1):+.1f} %" if begin else ""])
     hours, pieces, steps = (measured.median(name) for name in ("hours", "pieces", "env_steps"))

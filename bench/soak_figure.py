@@ -7,10 +7,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import soak_record
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from soak_record import Sample
-from staleness_figure import COLOURS, DASHES, DOTS_PER_INCH
+from staleness_figure import DASHES
+
+from headrace_local.figure_style import COLOURS, DOTS_PER_INCH, tidy
 
 INCHES = (9.0, 8.0)
 AVERAGED = 6
@@ -39,15 +40,10 @@ def save(path: Path, samples: Sequence[Sample]) -> None:
         began += piece[-1]["seconds"]
     lag.axhline(samples[-1]["lag_bound"], color=COLOURS[1], linewidth=0.8, linestyle="--", label="bound")
     for axes, label in ((rate, "env steps/s"), (lag, "lag, updates"), (memory, "MiB"), (files, "open files")):
-        _tidy(axes, label)
+        axes.set_ylabel(label)
+        axes.set_ylim(bottom=0)
+        tidy(axes)
     lag.legend(frameon=False)
     files.set_xlabel("hours (dotted: a piece begins, from a checkpoint)")
     figure.legend(*memory.get_legend_handles_labels(), loc="outside upper center", frameon=False, ncols=len(names))
     figure.savefig(path, dpi=DOTS_PER_INCH)
-
-
-def _tidy(axes: Axes, label: str) -> None:
-    axes.set_ylabel(label)
-    axes.set_ylim(bottom=0)
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,12 +87,17 @@ def summary(samples: Sequence[Sample]) -> dict[str, float]:
     return told
 
 
+def compared(names: Iterable[str]) -> list[str]:
+    """The quantities of a summary that have a first and a last span."""
+    return [name.removesuffix(", begin") for name in names if name.endswith(", begin")]
+
+
 def drifted(told: Mapping[str, float]) -> list[str]:
     """What a summary says has grown, or fallen, more than noise does."""
     found = [] if told["lag_max"] <= told["lag_bound"] else ["lag above its bound"]
     if told["env steps/s, end"] < LEAST_THROUGHPUT * told["env steps/s, begin"]:
         found.append("env steps/s")
-    for name in (name.removesuffix(", begin") for name in told if name.endswith(", begin")):
+    for name in compared(told):
         factor, more = MOST_GROWTH.get(name.rpartition(" ")[2], (math.inf, 0.0))
         if told[f"{name}, end"] > factor * told[f"{name}, begin"] + more:
             found.append(name)

@@ -8,16 +8,14 @@ from pathlib import Path
 
 import numpy as np
 from ages import Observed
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-# Okabe and Ito's colours, which colour-blind readers tell apart; with the dashes also in print without colour.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+from headrace_local.figure_style import COLOURS, DOTS_PER_INCH, tidy
+
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P")
 INCHES = (11.0, 4.4)
-DOTS_PER_INCH = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,7 @@ def save(path: Path, curves: Sequence[Curve]) -> None:
     rate.set_ylim(bottom=0)
     rate.set_xlim(left=0)
     for axes in (lag, age, rate):
-        _tidy(axes)
+        tidy(axes)
     figure.legend(loc="outside lower center", frameon=False, ncols=2, title="capacity and batch")
     figure.savefig(path, dpi=DOTS_PER_INCH)
 
@@ -61,8 +59,3 @@ def save(path: Path, curves: Sequence[Curve]) -> None:
 def _most(ages: Sequence[NDArray[np.float64]]) -> float:
     """Where the axis of ages ends: few are older."""
     return max(float(np.quantile(each, 0.995)) for each in ages)
-
-
-def _tidy(axes: Axes) -> None:
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)

@@ -14,14 +14,12 @@ from matplotlib.lines import Line2D
 
 from headrace_local import human_normalised
 from headrace_local.comparison import ComparedGroup, XKind
+from headrace_local.figure_style import COLOURS, DOTS_PER_INCH, tidy
 from headrace_local.human_normalised import ReferenceScores
 
-# Okabe and Ito's colours, which colour-blind readers tell apart; with the dashes also in print without colour.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _DASHES = ("-", "--", "-.", ":")
 _CAPTION = "mean over seeds and its 95 % confidence band; thin lines are single seeds"
 _MILLION = 1_000_000
-_DOTS_PER_INCH = 200
 _INCHES = (10.0, 4.2)
 _INCHES_OF_A_LINE = 0.22
 _CHARACTERS_OF_A_LINE = 110
@@ -48,7 +46,7 @@ def save(path: Path, groups: Sequence[ComparedGroup]) -> None:
         _add_human_scale(right, human_normalised.reference_scores(game))
     lines = [Line2D([], [], **_style(index)) for index in range(len(groups))]
     figure.legend(lines, labels, loc="outside lower center", frameon=False, title=_CAPTION, title_fontsize="small")
-    figure.savefig(path, dpi=_DOTS_PER_INCH)
+    figure.savefig(path, dpi=DOTS_PER_INCH)
 
 
 def _draw(axes: Axes, groups: Sequence[ComparedGroup], kind: XKind, scale: int) -> None:
@@ -65,12 +63,11 @@ def _draw(axes: Axes, groups: Sequence[ComparedGroup], kind: XKind, scale: int) 
         axes.fill_between(curve.x / scale, curve.low, curve.high, color=_colour(index), alpha=0.2, linewidth=0)
     axes.set_ylim(limits)
     axes.set_xlim(left=0)
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
+    tidy(axes)
 
 
 def _colour(index: int) -> str:
-    return _COLOURS[index % len(_COLOURS)]
+    return COLOURS[index % len(COLOURS)]
 
 
 def _style(index: int) -> dict[str, Any]:

@@ -197,15 +197,15 @@ def _states(played: list[Rollout], run: RunSpecification) -> torch.Tensor:
     start = 0
     for index, rollout in enumerate(played):
         length = len(rollout)
-        interleaved = _interleaved(rollout.frames, stack)
-        memory[start : start + length] = interleaved[:length]
-        memory[count + index] = interleaved[length]
+        unstacked = interleaved(rollout.frames, stack)
+        memory[start : start + length] = unstacked[:length]
+        memory[count + index] = unstacked[length]
         start += length
     states: torch.Tensor = torch.from_numpy(memory).movedim(-1, 1)
     return states
 
 
-def _interleaved(frames: NDArray[Any], stack: int) -> NDArray[Any]:
+def interleaved(frames: NDArray[Any], stack: int) -> NDArray[Any]:
     """Frames [T+S, *shape] as states [T+1, *shape, S].
 
     Four bytes are put together in a word, which is faster by far than to write each with a stride.

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from headrace_learner.batches import Batch
+from headrace_learner.batches import Batch, interleaved
 from headrace_learner.sum_tree import SumTree
 from headrace_learner.targets import NStepTargets, transitions_left
 from headrace_learner.transitions import Transitions
@@ -123,10 +123,9 @@ class Replay:
     def _states(self, rollouts: NDArray[np.int64], offsets: NDArray[np.int32]) -> torch.Tensor:
         """The states at offsets of rollouts, [M, S, *frame_shape], their stack last in memory as a batch has it."""
         memory = np.empty((len(rollouts), *self._run.frame_shape, self._run.frame_stack), self._run.frame_dtype)
+        stack = self._run.frame_stack
         for state, rollout, offset in zip(memory, rollouts.tolist(), offsets.tolist(), strict=True):
-            frames = self._frames[rollout]
-            for position in range(self._run.frame_stack):
-                state[..., position] = frames[offset + position]
+            state[...] = interleaved(self._frames[rollout][offset : offset + stack], stack)[0]
         states: torch.Tensor = torch.from_numpy(memory).movedim(-1, 1)
         return states
 
