@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PACKAGES := proto services/actor services/learner services/replay-gate deploy/local
 SOURCES := $(PACKAGES) deploy/grafana deploy/images deploy/kubernetes deploy/supply_chain tests $(wildcard bench)
 INSTALLED := $(VENV)/.installed
-BENCHMARKS := end_to_end gate weights staleness scaling startup profiles soak
+BENCHMARKS := end_to_end gate weights staleness scaling startup profiles soak lag
 
 GAME ?= breakout
 ACTORS ?=

@@ -82,6 +82,11 @@ class Training:
         if self._process.poll() is not None:
             raise HeadraceError(f"headrace train has ended:\n{self._last_words()}")
 
+    def wait_for_end(self) -> None:
+        """Return once the run has trained all its steps; raises HeadraceError if it fails."""
+        if self._process.wait() != 0:
+            raise HeadraceError(f"headrace train has failed:\n{self._last_words()}")
+
     def moment(self) -> Moment:
         """Where the run stands now."""
         return Moment(time.monotonic(), self.metrics("learner").get(ENV_STEPS, 0.0), self._cpu_seconds())

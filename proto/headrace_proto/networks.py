@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from headrace_proto.dense import Dense
 from headrace_proto.errors import UserError
 from headrace_proto.specification import LSTM_UNITS, NetworkName, RunSpecification
 
@@ -67,7 +68,9 @@ class PixelTrunk(nn.Module):
             channels = outputs
         self.features = HIDDEN[name]
         self.convolutions = nn.Sequential(*layers)
-        self.hidden = nn.Sequential(*_hidden_layer(channels * height * width, self.features, layer_norm=layer_norm))
+        self.hidden = nn.Sequential(
+            *_hidden_layer(Dense(channels * height * width, self.features), layer_norm=layer_norm)
+        )
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, states: Tensor) -> Tensor:
@@ -88,8 +91,8 @@ class VectorTrunk(nn.Module):
         super().__init__()
         self.features = HIDDEN["mlp"]
         self.hidden = nn.Sequential(
-            *_hidden_layer(inputs, self.features, layer_norm=layer_norm),
-            *_hidden_layer(self.features, self.features, layer_norm=layer_norm),
+            *_hidden_layer(nn.Linear(inputs, self.features), layer_norm=layer_norm),
+            *_hidden_layer(nn.Linear(self.features, self.features), layer_norm=layer_norm),
         )
 
     def forward(self, states: Tensor) -> Tensor:
@@ -236,9 +239,9 @@ def initialised(network: ValueNetwork) -> ValueNetwork:
     return network
 
 
-def _hidden_layer(inputs: int, outputs: int, *, layer_norm: bool) -> list[nn.Module]:
-    norm: list[nn.Module] = [nn.LayerNorm(outputs)] if layer_norm else []
-    return [nn.Linear(inputs, outputs), *norm, nn.ReLU()]
+def _hidden_layer(layer: nn.Linear, *, layer_norm: bool) -> list[nn.Module]:
+    norm: list[nn.Module] = [nn.LayerNorm(layer.out_features)] if layer_norm else []
+    return [layer, *norm, nn.ReLU()]
 
 
 def _hidden_and_cell(recurrent_states: Tensor) -> tuple[Tensor, Tensor]:

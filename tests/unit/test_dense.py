@@ -1,0 +1,67 @@
+"""The fully connected layer of oneDNN: what nn.Linear computes, whatever way it takes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from headrace_proto.dense import LEAST_ROWS, Dense
+
+FEW, MANY = LEAST_ROWS - 1, LEAST_ROWS
+
+
+def twins() -> tuple[Dense, nn.Linear]:
+    torch.manual_seed(1)
+    ours, theirs = Dense(48, 24), nn.Linear(48, 24)
+    theirs.load_state_dict(ours.state_dict())
+    return ours, theirs
+
+
+def gradients(layer: nn.Linear, rows: Tensor) -> list[Tensor]:
+    rows = rows.clone().requires_grad_()
+    layer(rows).pow(2).sum().backward()
+    found = [rows.grad, layer.weight.grad, layer.bias.grad]
+    return [gradient for gradient in found if gradient is not None]
+
+
+@pytest.mark.parametrize("rows", [FEW, MANY])
+def test_values_and_gradients_are_those_of_a_linear_layer(rows: int) -> None:
+    ours, theirs = twins()
+    batch = torch.randn(rows, 48)
+
+    torch.testing.assert_close(ours(batch), theirs(batch))
+    torch.testing.assert_close(gradients(ours, batch), gradients(theirs, batch), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("rows", [1, FEW, MANY])
+def test_weights_packed_for_one_number_of_rows_serve_any(rows: int) -> None:
+    ours, theirs = twins()
+    with torch.inference_mode():
+        ours.eval()(torch.randn(8, 48))
+        batch = torch.randn(rows, 48)
+        torch.testing.assert_close(ours(batch), theirs(batch))
+
+
+def test_weights_that_change_are_packed_anew() -> None:
+    ours, theirs = twins()
+    batch = torch.randn(8, 48)
+    with torch.inference_mode():
+        before = ours.eval()(batch)
+    theirs.reset_parameters()
+    ours.load_state_dict(theirs.state_dict())
+
+    with torch.inference_mode():
+        assert not torch.equal(before, ours(batch))
+        torch.testing.assert_close(ours(batch), theirs(batch))
+
+
+def test_the_same_rows_give_the_same_bits() -> None:
+    ours, _ = twins()
+    batch = torch.randn(MANY, 48)
+    assert torch.equal(ours(batch), ours(batch))
+
+
+def test_doubles_are_left_to_torch() -> None:
+    layer = Dense(3, 2).double()
+    assert torch.autograd.gradcheck(layer, (torch.randn(MANY, 3, dtype=torch.float64, requires_grad=True),))
