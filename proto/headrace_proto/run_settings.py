@@ -82,6 +82,12 @@ class OptimizerSettings(Settings):
     minibatches: Annotated[int, WITH_PQN] = Field(
         2, ge=1, description="Random parts of a batch with an optimizer step on each, in pqn."
     )
+    weights_average: float = Field(
+        0.99,
+        ge=0,
+        lt=1,
+        description="Actors play by a running mean of the weights: the share of it that an update keeps; 0 for none.",
+    )
     publish_every: int = Field(256, ge=1, description="Steps between publications of weights.")
 
 

@@ -476,3 +476,32 @@ def test_an_algorithm_with_a_target_network_goes_on_from_one_without(tmp_path: P
     saving.restore(second, checkpoint)
     for mine, saved in zip(second.target.parameters(), first.online.parameters(), strict=True):
         assert torch.equal(mine, saved)
+
+
+# The weights by which actors play.
+
+
+def test_actors_play_by_a_running_mean_of_the_weights() -> None:
+    learner = a_learner(weights_average=0.75, minibatches=1)
+    before = [value.clone() for value in learner.online.parameters()]
+    learner.train(batches_of(1)[0])
+    for first, trained, mean in zip(before, learner.online.parameters(), learner.behaviour.parameters(), strict=True):
+        torch.testing.assert_close(mean, 0.75 * first + 0.25 * trained)
+
+
+def test_without_a_mean_actors_play_by_the_newest_weights() -> None:
+    learner = a_learner(weights_average=0.0)
+    assert learner.behaviour is learner.online
+    assert not any(name.startswith("behaviour/") for name in learner.tensors())
+
+
+def test_a_mean_begins_with_the_network_of_a_checkpoint_without_one(tmp_path: Path) -> None:
+    learner = a_learner(weights_average=0.0)
+    learner.train(batches_of(1)[0])
+    a_saver(learner, tmp_path).save(learner, weights_version=1)
+    checkpoint = checkpoint_store.latest(tmp_path, Warnings())
+    assert checkpoint is not None
+
+    resumed = a_learner(weights_average=0.5)
+    saving.restore(resumed, checkpoint)
+    assert all(map(torch.equal, resumed.behaviour.parameters(), learner.online.parameters()))

@@ -15,7 +15,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from headrace_learner.checkpoints import Checkpoint
-from headrace_learner.training import load_network
+from headrace_learner.training import load_copy
 from headrace_proto import networks
 from headrace_proto.networks import PolicyNetwork, ValueNetwork
 from headrace_proto.sampling import Sampler
@@ -76,11 +76,11 @@ class SampledPolicy(CheckpointPolicy):
 
 
 def read(checkpoint: Checkpoint, epsilon: float, seed: int) -> CheckpointPolicy:
-    """The policy of a checkpoint's online network; raises OSError or InvalidCheckpointError if it cannot be read."""
+    """The policy that the actors of a checkpoint played by; raises OSError or InvalidCheckpointError."""
     run = checkpoint.state.run
     torch.set_num_threads(1)
     network = networks.build_for(run)
-    load_network(network, checkpoint.tensors(), "online")
+    load_copy(network, checkpoint.tensors(), "behaviour")
     random = np.random.default_rng(seed)
     if isinstance(network, ValueNetwork):
         return GreedyPolicy(network, run.actions, epsilon, random)

@@ -209,7 +209,8 @@ class Service:
 
     def _publish(self) -> None:
         standing = self._standing
-        weights = Weights(standing.generation, standing.version, standing.env_steps, self._learner.online.state_dict())
+        parameters = self._learner.behaviour.state_dict()
+        weights = Weights(standing.generation, standing.version, standing.env_steps, parameters)
         self._exchange.publish(weights.encode())
         self._standing = replace(standing, published_version=standing.version)
         self._metrics.weights_version.set(standing.version)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from headrace_learner import algorithms, optimizers, schedules
 from headrace_learner.algorithms import Evaluation
@@ -58,7 +59,11 @@ class Update:
 
 
 class Learner:
-    """Trains one batch after another; the same batches from the same state give the same result."""
+    """Trains one batch after another; the same batches from the same state give the same result.
+
+    online: the network that is trained; target: the copy that bootstraps, in algorithms that have one
+    behaviour: the one that actors play by, and that is evaluated; the running mean of `online`, or that itself
+    """
 
     def __init__(self, settings: RunSettings, run: RunSpecification, device: torch.device) -> None:
         torch.manual_seed(settings.seed)
@@ -67,7 +72,8 @@ class Learner:
         self.random = torch.Generator().manual_seed(settings.seed)
         self.online = networks.build_for(run).to(device)
         self.algorithm = algorithms.make(settings)
-        self.target = self._make_target(run) if self.algorithm.has_target_network else self.online
+        self.target = self._make_copy(run) if self.algorithm.has_target_network else self.online
+        self.behaviour = self._make_copy(run) if settings.weights_average else self.online
         self.optimizer = optimizers.make(settings, self.online.parameters())
         self.counters = Counters()
 
@@ -94,15 +100,21 @@ class Learner:
         self._require_finite(loss, gradient_norm)
         optimizers.set_learning_rate(self.optimizer, rate)
         self.optimizer.step()
+        self._average_weights()
         self.counters.updates += 1
         q_value_mean = float(evaluation.q_values.mean())
         seconds = time.perf_counter() - started
         return Update(loss, q_value_mean, gradient_norm, rate, seconds, evaluation.logged, evaluation.minibatch)
 
-    def _make_target(self, run: RunSpecification) -> nn.Module:
-        target = networks.build_for(run).to(self.device).requires_grad_(requires_grad=False)
-        target.load_state_dict(self.online.state_dict())
-        return target
+    def _make_copy(self, run: RunSpecification) -> nn.Module:
+        copied = networks.build_for(run).to(self.device).requires_grad_(requires_grad=False)
+        copied.load_state_dict(self.online.state_dict())
+        return copied
+
+    def _average_weights(self) -> None:
+        if self.behaviour is not self.online:
+            average = get_ema_multi_avg_fn(self.settings.weights_average)  # type: ignore[no-untyped-call]
+            average(list(self.behaviour.parameters()), list(self.online.parameters()), None)
 
     def _learning_rate(self) -> float:
         settings = self.settings
@@ -138,9 +150,11 @@ class Learner:
     def tensors(self) -> dict[str, Tensor]:
         """Everything that a checkpoint keeps of the learner as tensors: networks, optimizer and random numbers."""
         target = self.target.state_dict() if self.algorithm.has_target_network else {}
+        behaviour = self.behaviour.state_dict() if self.behaviour is not self.online else {}
         return {
             **{f"online/{name}": value for name, value in self.online.state_dict().items()},
             **{f"target/{name}": value for name, value in target.items()},
+            **{f"behaviour/{name}": value for name, value in behaviour.items()},
             **{f"optimizer/{name}": value for name, value in optimizers.tensors(self.optimizer).items()},
             "random/torch": self.random.get_state(),
         }
@@ -149,9 +163,9 @@ class Learner:
         """Put back what `tensors` gave; raises UserError if it is of another network."""
         load_network(self.online, saved, "online")
         if self.algorithm.has_target_network:
-            # An algorithm without a target network has saved none: a copy of the online network is where one begins.
-            has_saved = any(name.startswith("target/") for name in saved)
-            load_network(self.target, saved, "target" if has_saved else "online")
+            load_copy(self.target, saved, "target")
+        if self.behaviour is not self.online:
+            load_copy(self.behaviour, saved, "behaviour")
         optimizers.load_tensors(self.optimizer, _within(saved, "optimizer"))
         self.random.set_state(saved["random/torch"])
 
@@ -164,6 +178,15 @@ def load_network(network: nn.Module, saved: dict[str, Tensor], prefix: str) -> N
         raise UserError(
             f"the checkpoint holds another network than the run's: {' '.join(str(error).split())}"
         ) from error
+
+
+def load_copy(network: nn.Module, saved: dict[str, Tensor], prefix: str) -> None:
+    """Put the saved target or behaviour network into one; a run that has saved none begins one with its online network.
+
+    Raises UserError as `load_network`.
+    """
+    has_saved = any(name.startswith(f"{prefix}/") for name in saved)
+    load_network(network, saved, prefix if has_saved else "online")
 
 
 def choose_device(choice: str) -> torch.device:
