@@ -22,7 +22,6 @@ _WITH_TARGET_NETWORK: dict[str, Any] = {
     "optimizer": "adam",
     "learning_rate": 2.5e-4,
     "optimizer_epsilon": 1e-5,
-    "weights_average": 0.0,
     "exploration": "paper",
     "epsilon_decay_steps": None,
 }
@@ -41,7 +40,6 @@ ALGORITHM_DEFAULTS: dict[AlgorithmName, dict[str, Any]] = {
         "learning_rate": 7e-4,
         "optimizer_epsilon": 1e-5,
         "gradient_clip": 0.5,
-        "weights_average": 0.0,
         "publish_every": 64,
     },
 }
@@ -58,7 +56,6 @@ PRESETS: dict[PresetName, dict[str, Any]] = {
         "batch_size": 512,
         "minibatches": 4,
         "learning_rate": 2.5e-4,
-        "weights_average": 0.0,
         "final_epsilon": 0.001,
         "epsilon_decay_steps": 5_000_000,
         "publish_every": 2048,

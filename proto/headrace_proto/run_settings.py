@@ -83,7 +83,7 @@ class OptimizerSettings(Settings):
         2, ge=1, description="Random parts of a batch with an optimizer step on each, in pqn."
     )
     weights_average: float = Field(
-        0.97,
+        0.0,
         ge=0,
         lt=1,
         description="Actors play by a running mean of the weights: the share of it that an update keeps; 0 for none.",
