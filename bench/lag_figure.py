@@ -9,9 +9,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, NullLocator, ScalarFormatter
-from staleness_figure import DASHES, MARKERS
 
-from headrace_local.figure_style import COLOURS, DOTS_PER_INCH, tidy
+from headrace_local.figure_style import COLOURS, DASHES, DOTS_PER_INCH, MARKERS, tidy
 from headrace_local.recorded_run import Floats
 
 INCHES = (9.0, 4.2)

@@ -9,9 +9,8 @@ from pathlib import Path
 import soak_record
 from matplotlib.figure import Figure
 from soak_record import Sample
-from staleness_figure import DASHES
 
-from headrace_local.figure_style import COLOURS, DOTS_PER_INCH, tidy
+from headrace_local.figure_style import COLOURS, DASHES, DOTS_PER_INCH, tidy
 
 INCHES = (9.0, 8.0)
 AVERAGED = 6

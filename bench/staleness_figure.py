@@ -11,10 +11,8 @@ from ages import Observed
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from headrace_local.figure_style import COLOURS, DOTS_PER_INCH, tidy
+from headrace_local.figure_style import COLOURS, DASHES, DOTS_PER_INCH, MARKERS, tidy
 
-DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
-MARKERS = ("o", "s", "^", "D", "v", "P")
 INCHES = (11.0, 4.4)
 
 

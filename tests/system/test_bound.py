@@ -34,7 +34,7 @@ def test_a_stopped_learner_leaves_at_most_capacity_alive_and_the_actors_count_ag
         deadline = time.monotonic() + STOPPED_SECONDS
         samples = 0
         while time.monotonic() < deadline or samples < 10:
-            assert_no_more_exist_than_the_capacity(run)
+            assert_no_more_exist_while_the_learner_stands_still(run)
             samples += 1
 
         # It is the bound that stops them: there is no room for one round more, and some wait for it.
@@ -62,13 +62,21 @@ def generated(run: TrainingRun) -> float:
     return run.total("actor", "actor_env_steps_total")
 
 
-def assert_no_more_exist_than_the_capacity(run: TrainingRun) -> None:
-    # The actors first: the gate's later word can then show them no excess that they did not have. It shows its account
-    # at the end of a turn, and a turn is long on a loaded machine, so that its word is waited for. While the learner
-    # stands still nothing more is settled, and an excess would stay.
+def assert_no_more_exist_while_the_learner_stands_still(run: TrainingRun) -> None:
+    # The gate shows its account at the end of a turn, and a turn is long on a loaded machine: its word is waited for.
+    # While the learner stands still nothing more is settled, and an excess would stay.
     made = generated(run)
     assert account(run)["alive"] <= CAPACITY
     wait_until(lambda: made - settled(account(run)) <= CAPACITY, seconds=30)
+
+
+def assert_no_more_exist_than_the_capacity(run: TrainingRun) -> None:
+    # The actors first: the gate's later word can then show them no excess that they did not have.
+    made = generated(run)
+    books = account(run)
+
+    assert books["alive"] <= CAPACITY, books
+    assert made - settled(books) <= CAPACITY, (made, books)
 
 
 def settled(books: dict[str, float]) -> float:
