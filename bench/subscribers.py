@@ -1,4 +1,8 @@
-"""Simulated actors that take weights and do nothing else: the product's link and policy, many in a few processes."""
+"""Simulated actors that take weights and play nothing: the product's link and policy, many in a few processes.
+
+They begin rounds as often as actors of a run do, and in turn: what arrives between two rounds is received, the newest
+of it decoded and loaded.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,8 @@ import time
 from bisect import bisect_left
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from threading import Barrier, Thread
+from dataclasses import dataclass, field
+from threading import Barrier, Event, Thread
 
 import torch
 
@@ -25,64 +29,100 @@ START_SECONDS = 120.0
 """How long all of them have to start."""
 
 
-@dataclass(frozen=True, slots=True)
-class Acts:
-    """When one actor first acted by which version: both rise. Times are of the machine's monotonic clock."""
+@dataclass(slots=True)
+class Sightings:
+    """When one actor first saw which version: both rise. Times are of the machine's monotonic clock."""
 
-    versions: Sequence[int]
-    times: Sequence[float]
+    versions: list[int] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+
+    def add(self, version: int) -> None:
+        """It sees that version now; nothing if it has seen it before."""
+        if version > self.newest:
+            self.versions.append(version)
+            self.times.append(time.monotonic())
+
+    @property
+    def newest(self) -> int:
+        """-1 before the first."""
+        return self.versions[-1] if self.versions else -1
 
     def time_of(self, version: int) -> float:
-        """When it first acted by that version or a newer one; raises IndexError if it never did."""
+        """When it first saw that version or a newer one; raises IndexError if it never did."""
         return self.times[bisect_left(self.versions, version)]
+
+
+@dataclass(frozen=True, slots=True)
+class Subscriber:
+    """When publications were with an actor, and when it acted by them."""
+
+    arrived: Sightings = field(default_factory=Sightings)
+    acted: Sightings = field(default_factory=Sightings)
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
     """What the actors of one process did, and the CPU time that it took them."""
 
-    acts: Sequence[Acts]
+    subscribers: Sequence[Subscriber]
     cpu_seconds: float
 
 
-def host(specification: RunSpecification, address: str, actors: int, last_version: int, barrier: Barrier) -> Host:
-    """Be so many actors until each acts by the last version; all have version 0 when the barrier opens."""
+def host(
+    specification: RunSpecification,
+    address: str,
+    phases: Sequence[float],
+    round_seconds: float,
+    last_version: int,
+    barrier: Barrier,
+) -> Host:
+    """Be an actor for each phase until all act by the last version; all have version 0 when the barrier opens.
+
+    phases: seconds from the barrier to the beginning of an actor's first round; the next follow every `round_seconds`
+    """
     torch.set_num_threads(1)
     log = logs.configure("actor", "error")
-    ready = Barrier(actors + 1)
-    acts: list[Acts] = []
+    ready = Barrier(len(phases) + 1)
+    subscribers: list[Subscriber] = []
 
     def act(actor: int) -> None:
         policy_of_it = policy.make(specification, actor)
         sockets = ServiceSockets("actor", ActorSettings(), log)
         with closing(sockets), closing(WeightsLink(sockets, address, policy_of_it.fits, log)) as link:
-            versions: list[int] = []
-            times: list[float] = []
-            while not versions or versions[-1] < last_version:
+            while (first := link.newest) is None:
                 link.drain(WAIT_SECONDS)
-                found = link.newest
-                if found is not None and (not versions or found.version > versions[-1]):
-                    policy_of_it.begin_round(found)
-                    versions.append(found.version)
-                    times.append(time.monotonic())
-                    if len(versions) == 1:
-                        ready.wait(START_SECONDS)
-            acts.append(Acts(versions, times))
+            policy_of_it.begin_round(first)
+            ready.wait(START_SECONDS)
+            barrier_opens.wait(START_SECONDS)
+            subscriber = Subscriber()
+            begins_at = time.monotonic() + phases[actor]
+            while subscriber.acted.newest < last_version:
+                link.drain(min(WAIT_SECONDS, max(0.001, begins_at - time.monotonic())))
+                subscriber.arrived.add(link.newest_key[1])
+                if time.monotonic() >= begins_at:
+                    begins_at += round_seconds
+                    newest = link.newest
+                    assert newest is not None
+                    policy_of_it.begin_round(newest)
+                    subscriber.acted.add(newest.version)
+            subscribers.append(subscriber)
 
-    threads = [Thread(target=act, args=[actor]) for actor in range(actors)]
+    barrier_opens = Event()
+    threads = [Thread(target=act, args=[actor]) for actor in range(len(phases))]
     for thread in threads:
         thread.start()
     ready.wait(START_SECONDS)
     barrier.wait(START_SECONDS)
     before = time.process_time()
+    barrier_opens.set()
     for thread in threads:
         thread.join()
-    return Host(acts, time.process_time() - before)
+    return Host(subscribers, time.process_time() - before)
 
 
-def delays(published: Sequence[float], acts: Sequence[Acts]) -> list[list[float]]:
-    """Seconds from each version's time until each actor acts by it or by a newer one: a list for each version.
+def delays(published: Sequence[float], sightings: Sequence[Sightings]) -> list[list[float]]:
+    """Seconds from each version's time until each actor saw it or a newer one: a list for each version.
 
     published: the time of version 1, of version 2, and so on
     """
-    return [[actor.time_of(version) - at for actor in acts] for version, at in enumerate(published, start=1)]
+    return [[seen.time_of(version) - at for seen in sightings] for version, at in enumerate(published, start=1)]

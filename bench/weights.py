@@ -1,8 +1,8 @@
 """Weights: their bytes, and the time from the end of an optimizer step until every actor acts by them.
 
 The learner trains a batch, publishes as its service does, and does so at the rate of a run of `--steps-per-second`. The
-actors are simulated: the product's own link and policy, which receive, decode and load every publication and play
-nothing. So a real actor costs at most what these do; one that is in the middle of a round takes weights at its end.
+actors are simulated: the product's own link and policy, which begin rounds as often as that run's actors do, in turn,
+and play nothing. They receive every publication, and load the newest when a round begins.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import subscribers
 import torch
 from measurement import Measured, Round, Table
 from prometheus_client import CollectorRegistry
-from subscribers import Acts, Host
+from subscribers import Host, Sightings
 
 from headrace_learner.batches import Batch
 from headrace_learner.exchange import Exchange, Standing
@@ -100,7 +100,7 @@ def main() -> None:
     def one_round() -> Round:
         values: dict[str, float] = {}
         for actors in options.actors:
-            published, hosts = publish_to(actors, settings, options.publications, period)
+            published, hosts = publish_to(actors, settings, options.publications, options.steps_per_second)
             values |= summary(actors, published, hosts, period)
         return values
 
@@ -110,25 +110,32 @@ def main() -> None:
     measurement.report("weights", [table(measured, options)], measured, options, more, mark)
 
 
-def publish_to(actors: int, settings: TrainSettings, count: int, period: float) -> tuple[Publications, list[Host]]:
+def publish_to(
+    actors: int, settings: TrainSettings, count: int, steps_per_second: float
+) -> tuple[Publications, list[Host]]:
     """Publish so many versions to so many actors, which share a process for each core."""
     specification = played.specify(settings)
+    round_seconds = actors * specification.credit_per_round / steps_per_second
+    phases = [round_seconds * actor / actors for actor in range(actors)]
     spawn = multiprocessing.get_context("spawn")
-    processes = shares(actors, cores.usable_cores())
+    processes = min(actors, cores.usable_cores())
     with (
         tempfile.TemporaryDirectory(prefix="headrace-") as folder,
         closing(Publisher(settings, specification, Path(folder))) as publisher,
         spawn.Manager() as manager,
-        spawn.Pool(len(processes)) as pool,
+        spawn.Pool(processes) as pool,
     ):
         publisher.publish_first()
-        barrier = manager.Barrier(len(processes) + 1)
+        barrier = manager.Barrier(processes + 1)
         jobs = [
-            pool.apply_async(subscribers.host, (specification, publisher.address, share, count, barrier))
-            for share in processes
+            pool.apply_async(
+                subscribers.host,
+                (specification, publisher.address, phases[first::processes], round_seconds, count, barrier),
+            )
+            for first in range(processes)
         ]
         barrier.wait(subscribers.START_SECONDS)
-        published = publisher.publish(count, period)
+        published = publisher.publish(count, settings.publish_every / steps_per_second)
         return published, [job.get() for job in jobs]
 
 
@@ -138,13 +145,16 @@ def summary(actors: int, published: Publications, hosts: Sequence[Host], period_
     Of every publication the actor in the middle and the last one count, of these the median over the publications. The
     share of the machine is that of a run that publishes every period, however long it took here.
     """
-    acts: list[Acts] = [act for host in hosts for act in host.acts]
-    waited = subscribers.delays(published.times, acts)
+    arrived: list[Sightings] = [subscriber.arrived for host in hosts for subscriber in host.subscribers]
+    acted: list[Sightings] = [subscriber.acted for host in hosts for subscriber in host.subscribers]
+    until_arrived = subscribers.delays(published.times, arrived)
+    until_acted = subscribers.delays(published.times, acted)
     used = published.cpu_seconds + sum(host.cpu_seconds for host in hosts)
     return {
         "bytes": published.size_bytes,
-        f"median_milliseconds_to_{actors}": statistics.median(map(statistics.median, waited)) * MILLISECONDS,
-        f"last_milliseconds_to_{actors}": statistics.median(map(max, waited)) * MILLISECONDS,
+        f"arrived_milliseconds_to_{actors}": statistics.median(map(max, until_arrived)) * MILLISECONDS,
+        f"median_milliseconds_to_{actors}": statistics.median(map(statistics.median, until_acted)) * MILLISECONDS,
+        f"last_milliseconds_to_{actors}": statistics.median(map(max, until_acted)) * MILLISECONDS,
         f"learner_cpu_milliseconds_to_{actors}": published.cpu_seconds / len(published.times) * MILLISECONDS,
         f"cpu_milliseconds_to_{actors}": used / len(published.times) * MILLISECONDS,
         f"share_of_machine_to_{actors}": used / len(published.times) / period_seconds / cores.usable_cores(),
@@ -155,8 +165,9 @@ def table(measured: Measured, options: argparse.Namespace) -> Table:
     """A row for each number of actors."""
     columns = [
         "actors",
-        "ms to the middle one",
-        "ms to the last one",
+        "ms until the last one has it",
+        "ms until the middle one acts",
+        "ms until the last one acts",
         "CPU ms, learner",
         "CPU ms, all",
         "share of the machine",
@@ -164,6 +175,7 @@ def table(measured: Measured, options: argparse.Namespace) -> Table:
     rows = [
         [
             str(actors),
+            measured.text(f"arrived_milliseconds_to_{actors}", 1),
             measured.text(f"median_milliseconds_to_{actors}", 1),
             measured.text(f"last_milliseconds_to_{actors}", 1),
             measured.text(f"learner_cpu_milliseconds_to_{actors}", 1),
@@ -174,11 +186,6 @@ def table(measured: Measured, options: argparse.Namespace) -> Table:
     ]
     size = f"{measured.median('bytes'):,.0f} bytes"
     return Table(f"Weights of {options.network}, {size}, at {options.steps_per_second:,} steps/s", columns, rows)
-
-
-def shares(actors: int, processes: int) -> list[int]:
-    """Actors of each process, as even as they come; none is without."""
-    return [len(range(first, actors, processes)) for first in range(min(actors, processes))]
 
 
 def _options() -> argparse.Namespace:

@@ -23,7 +23,7 @@ import weights
 from machine import Load
 from measurement import Measured, Table
 from soak_record import Sample
-from subscribers import Acts, Host
+from subscribers import Host, Sightings, Subscriber
 from training import Moment, Window
 from weights import Publications
 
@@ -148,8 +148,8 @@ def test_the_cores_time_for_a_step_is_accounted_for_whole() -> None:
 
 
 def test_an_actor_acts_by_a_version_once_it_has_that_or_a_newer_one() -> None:
-    prompt = Acts(versions=[0, 1, 2, 3], times=[0.0, 10.1, 20.2, 30.1])
-    late = Acts(versions=[0, 3], times=[0.0, 30.5])
+    prompt = Sightings(versions=[0, 1, 2, 3], times=[0.0, 10.1, 20.2, 30.1])
+    late = Sightings(versions=[0, 3], times=[0.0, 30.5])
 
     found = subscribers.delays([10.0, 20.0, 30.0], [prompt, late])
 
@@ -158,21 +158,18 @@ def test_an_actor_acts_by_a_version_once_it_has_that_or_a_newer_one() -> None:
 
 def test_what_weights_cost_is_a_share_of_all_cores_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headrace_local.cores.usable_cores", lambda: 2)
-    acts = [Acts([0, 1, 2], [0.0, 1.004, 2.006]), Acts([0, 1, 2], [0.0, 1.010, 2.030])]
+    prompt = Subscriber(Sightings([1, 2], [1.001, 2.001]), Sightings([1, 2], [1.004, 2.006]))
+    late = Subscriber(Sightings([1, 2], [1.003, 2.005]), Sightings([1, 2], [1.010, 2.030]))
     published = Publications(size_bytes=100, times=[1.0, 2.0], cpu_seconds=0.02)
 
-    found = weights.summary(2, published, [Host([acts[0]], 0.1), Host([acts[1]], 0.08)], period_seconds=1.0)
+    found = weights.summary(2, published, [Host([prompt], 0.1), Host([late], 0.08)], period_seconds=1.0)
 
     assert found["bytes"] == 100
     assert found["share_of_machine_to_2"] == pytest.approx(0.2 / 2.0 / 2)
     assert found["cpu_milliseconds_to_2"] == pytest.approx(100.0)
+    assert found["arrived_milliseconds_to_2"] == pytest.approx(4.0)  # of 3 and 5
     assert found["last_milliseconds_to_2"] == pytest.approx(20.0)  # of 10 and 30
     assert found["median_milliseconds_to_2"] == pytest.approx(12.5)  # of 7 and 18
-
-
-def test_actors_are_spread_evenly_and_no_process_is_without() -> None:
-    assert weights.shares(5, 2) == [3, 2]
-    assert weights.shares(1, 2) == [1]
 
 
 def test_the_best_peer_is_the_fastest() -> None:

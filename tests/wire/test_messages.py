@@ -208,6 +208,24 @@ def test_a_blob_that_does_not_lie_is_read() -> None:
     assert (read.generation, read.version, read.env_steps, read.tensors["a"].tolist()) == (1, 2, 3, [0.0, 0.0])
 
 
+def test_a_heading_says_what_the_blob_holds_without_its_tensors() -> None:
+    blob = blob_of(a_tensor("F32", [2, 1], 8))
+
+    heading = weights.read_heading(memoryview(blob))
+
+    assert (heading.age_key, heading.env_steps, heading.shapes) == ((1, 2), 3, {"a": (2, 1)})
+    with pytest.raises(WireError):
+        weights.decode(blob)
+
+
+@pytest.mark.parametrize("shape", [None, 2, {"b": 1}, [[2]], "2", [2.0]], ids=repr)
+def test_weights_whose_heading_has_shapes_that_are_none_are_refused(shape: object) -> None:
+    blob = blob_of({"a": {"dtype": "F32", "shape": shape, "data_offsets": [0, 8]}}, bytes(8))
+
+    with pytest.raises(WireError, match="malformed"):
+        weights.decode(blob)
+
+
 def test_a_control_message_beyond_its_limit_is_refused_before_it_is_decoded() -> None:
     with pytest.raises(WireError) as refusal:
         messages.decode_kind(bytes(messages.MAX_CONTROL_BYTES + 1))

@@ -14,7 +14,7 @@ from headrace_proto import networks
 from headrace_proto.networks import PolicyNetwork
 from headrace_proto.sampling import Choices, Sampler
 from headrace_proto.specification import RunSpecification
-from headrace_proto.weights import Weights
+from headrace_proto.weights import Heading, Weights
 
 
 class Policy(ABC):
@@ -28,12 +28,12 @@ class Policy(ABC):
         torch.set_num_threads(1)
         self._network = networks.build_for(run).eval()
         self._loaded: Weights | None = None
-        self._shapes = {name: tensor.shape for name, tensor in self._network.state_dict().items()}
+        self._shapes = {name: tuple(tensor.shape) for name, tensor in self._network.state_dict().items()}
         self.epsilons = np.zeros(run.environments_per_actor)
 
-    def fits(self, weights: Weights) -> bool:
+    def fits(self, heading: Heading) -> bool:
         """Whether the weights are of this network: the same parameters in the same shapes."""
-        return {name: tensor.shape for name, tensor in weights.tensors.items()} == self._shapes
+        return heading.shapes == self._shapes
 
     def begin_round(self, weights: Weights) -> None:
         """Act by these weights from now on."""
