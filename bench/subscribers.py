@@ -89,7 +89,7 @@ def host(
         policy_of_it = policy.make(specification, actor)
         sockets = ServiceSockets("actor", ActorSettings(), log)
         with closing(sockets), closing(WeightsLink(sockets, address, policy_of_it.fits, log)) as link:
-            while (first := link.newest) is None:
+            while (first := link.decode_newest()) is None:
                 link.drain(WAIT_SECONDS)
             policy_of_it.begin_round(first)
             ready.wait(START_SECONDS)
@@ -101,7 +101,7 @@ def host(
                 subscriber.arrived.add(link.newest_key[1])
                 if time.monotonic() >= begins_at:
                     begins_at += round_seconds
-                    newest = link.newest
+                    newest = link.decode_newest()
                     assert newest is not None
                     policy_of_it.begin_round(newest)
                     subscriber.acted.add(newest.version)

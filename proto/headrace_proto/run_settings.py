@@ -59,7 +59,7 @@ class AlgorithmSettings(Settings):
     correction: Annotated[Literal["v-trace", "none"], WITH_A3C] = Field(
         "v-trace", description="What a3c does about the policy lag."
     )
-    loss: Literal["huber", "squared"] = Field("squared", description="Loss of the error of a value.")
+    loss: Literal["huber", "squared"] = Field("huber", description="Loss of the error of a value.")
     loss_reduction: Literal["transition", "rollout"] = Field(
         "transition", description="Mean over transitions, or over rollouts of the sum over their transitions."
     )

@@ -156,7 +156,7 @@ def test_an_action_that_an_actor_would_never_choose_keeps_its_trace_and_breaks_n
 def test_pqn_bootstraps_from_the_newest_values_and_lets_no_gradient_through_them() -> None:
     online = Table()
     batch = a_game()
-    settings = RunSettings(discount=0.5, trace_decay=0.5)
+    settings = RunSettings(discount=0.5, trace_decay=0.5, loss="squared")
     evaluation = PQN(settings).evaluate(batch, online, online)
     evaluation.loss.backward()  # type: ignore[no-untyped-call]
     taken, targets = [1.0, 4.0, 6.0], pqn_targets(batch)
@@ -194,7 +194,7 @@ def test_pqns_minibatches_are_shuffled_by_the_runs_seed() -> None:
 
 def test_pqns_minibatches_have_new_values_and_the_targets_of_before_the_first_step() -> None:
     batch, online = two_games(), Table()
-    algorithm = pqn(minibatches=2)
+    algorithm = pqn(minibatches=2, loss="squared")
     with torch.no_grad():
         targets = torch.from_numpy(algorithm.targets(batch, online(batch.states)))
     for evaluation in algorithm.evaluations(batch, online, online, torch.Generator()):

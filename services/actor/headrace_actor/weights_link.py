@@ -53,9 +53,8 @@ class WeightsLink:
         self._subscribed_at = time.monotonic()
         service_sockets.connect(self._socket, address, "weights-address", server="learner")
 
-    @property
-    def newest(self) -> Weights | None:
-        """What to play by, None before the first."""
+    def decode_newest(self) -> Weights | None:
+        """What to play by, None before the first; a publication that turns out to be broken is logged and ignored."""
         if self._arrived is not None:
             arrived, self._arrived = self._arrived, None
             try:
@@ -89,7 +88,7 @@ class WeightsLink:
             self.drain(timeout_seconds)
         if self.newest_key < at_least:
             return None
-        newest = self.newest  # which may turn out to be none, if what had arrived is broken
+        newest = self.decode_newest()  # which may turn out to be none, if what had arrived is broken
         return newest if newest is not None and newest.age_key >= at_least else None
 
     def close(self) -> None:

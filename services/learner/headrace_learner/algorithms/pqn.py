@@ -1,12 +1,12 @@
 """Parallelised Q-network, fitted to asynchronous actors: Gallici et al., arXiv 2407.04811, equations 5 and 6.
 
     G_t <- r_t + gamma ((1 - c_{t+1}) max_a Q(s_{t+1}, a) + c_{t+1} G_{t+1}),  G_{T-1} <- r + gamma max_a Q(s_T, a)
-    loss (G_t - Q(s_t, a_t; theta))^2
+    loss (G_t - Q(s_t, a_t; theta))^2 / 2, linear from an error of 1 (Huber's), or (G_t - Q)^2 with `--loss squared`
 
 No replay, no target network: layer normalisation keeps it stable. As published, a batch is trained in minibatches: its
 transitions shuffled and cut into equal parts, an optimizer step on each, G being that of before the first. The values
-that G bootstraps are those of the newest weights, in place
-of the ones that the actor stored, so that only the choice of actions is late. c is lambda, cut as `--traces` says:
+that G bootstraps are those of the newest weights, in place of the ones that the actor stored, so that only the choice
+of actions is late. c is lambda, cut as `--traces` says:
 
     peng        lambda: Peng's Q(lambda), as published
     importance  lambda min(1, pi(a|s) / mu(a|s)), pi being epsilon-greedy in the newest values with the epsilon of the
