@@ -108,7 +108,7 @@ class EnvironmentSettings(Settings):
     frame_skip: int = Field(4, ge=1, le=60, description="Emulator frames of an env_step.")
     noop_max: int = Field(30, ge=0, le=1000, description="Most no-op actions at the start of a game.")
     fire_on_reset: bool = Field(False, description="Press FIRE at the start of a game.")
-    life_loss_terminal: bool = Field(False, description="A lost life ends the episode for learning; the game goes on.")
+    life_loss_terminal: bool = Field(True, description="A lost life ends the episode for learning; the game goes on.")
     sticky_action_probability: float = Field(0.0, ge=0, le=1, description="Chance that the last action repeats.")
     max_episode_frames: int = Field(108_000, ge=1, description="Frames after which a game is truncated: 30 minutes.")
     reward_clip: float = Field(1.0, ge=0, description="Rewards are clipped to plus and minus this; 0 for no clipping.")

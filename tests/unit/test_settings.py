@@ -298,8 +298,8 @@ class TestAncestorFlags:
 
     def test_d6_a_boolean_flag_can_be_switched_on_and_off(self, monkeypatch: pytest.MonkeyPatch) -> None:
         assert train_settings("--double-q").double_q is True
-        assert train_settings("--preset", "paper").life_loss_terminal is True
-        assert train_settings("--preset", "paper", "--no-life-loss-terminal").life_loss_terminal is False
+        assert train_settings("--preset", "ancestor", "--life-loss-terminal").life_loss_terminal is True
+        assert train_settings("--no-life-loss-terminal").life_loss_terminal is False
         monkeypatch.setenv("HEADRACE_DOUBLE_Q", "true")
         assert train_settings().double_q is True
         assert train_settings("--no-double-q").double_q is False
