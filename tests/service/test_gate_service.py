@@ -134,6 +134,11 @@ class Peers:
     def metric(self, name: str, **labels: str) -> float:
         return self.registry.get_sample_value(f"headrace_gate_{name}", labels) or 0.0
 
+    def cut(self) -> float:
+        """Connections that the gate has ended."""
+        [family] = [family for family in self.registry.collect() if family.name == "headrace_connections_cut"]
+        return sum(sample.value for sample in family.samples)
+
 
 class Actor:
     """The two sockets of an actor."""
@@ -426,6 +431,44 @@ def test_a_restarted_gate_keeps_open_credits_and_counts_its_queue_as_lost(transp
         assert peers.metric("granted_transitions") == 30
     finally:
         peers.close()
+
+
+def test_a_restarted_gate_takes_what_is_sent_against_open_credit_before_it_hears_its_learner(
+    transport: str, tmp_path: Path
+) -> None:
+    peers = Peers(transport, tmp_path, journal=tmp_path / "journal")
+    try:
+        peers.greet()
+        actor = Actor(peers, b"A")
+        actor.join()
+        actor.credit(1)
+
+        peers.stop_gate()
+        peers.start_gate()
+        actor.push(1, 0)
+
+        wait_until(lambda: peers.metric("queued_transitions") == 5)
+        assert peers.cut() == 0
+    finally:
+        peers.close()
+
+
+def test_who_sends_a_rollout_before_any_learner_has_come_is_refused_and_not_cut_off(peers: Peers) -> None:
+    Actor(peers, b"A").push(1, 0)
+
+    wait_until(lambda: peers.metric("refused_messages_total", reason="unknown_session") == 1)
+
+    assert peers.cut() == 0
+
+
+def test_without_a_journal_the_gate_remembers_no_session_for_it(peers: Peers) -> None:
+    peers.greet()
+    actor = Actor(peers, b"A")
+    actor.join()
+    actor.credit(1)
+    gate = peers.service.gate
+
+    wait_until(lambda: not gate.ledger.changed and not gate.roster.changed, seconds=10)
 
 
 def test_without_a_journal_on_disk_nothing_is_promised_and_with_it_things_go_on(transport: str, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ class GateService:
         self._limit = RateLimit()
         self._health = health
         self._gauges = Gauges(registry, settings.capacity)
-        self._most_payload_bytes = 0
+        self._most_payload_bytes: int | None = None
         self._sockets = ServiceSockets("gate", settings, log, self._gauges.connections)
         try:
             self._open_sockets(settings)
@@ -134,6 +134,8 @@ class GateService:
                 self._log.info("account restored", alive=self.gate.ledger.alive, lost=dict(self.gate.ledger.lost))
         except (DamagedJournalError, LookupError, TypeError, ValueError) as error:
             self._log.warning("damaged journal: a new account begins", path=str(self._journal.path), error=repr(error))
+        if self.gate.run is not None:
+            self._expect(self.gate.run)
         try:
             self._journal.begin(self.gate.state())
         except OSError as error:
@@ -143,10 +145,11 @@ class GateService:
 
     def _keep_journal(self) -> bool:
         """Write the account; without it nothing is promised, so that a successor knows of every promise."""
+        changes = self.gate.changes()  # asked for without a journal too, for they are remembered until then
         if self._journal is None:
             return True
         try:
-            self._journal.write(self.gate.changes())
+            self._journal.write(changes)
         except OSError as error:
             if self._limit.allows("journal"):
                 self._log.error("cannot write the journal: no credit is granted", error=error.strerror)
@@ -182,7 +185,8 @@ class GateService:
         if len(frames) != 2:
             raise WireError("frame_count", f"TRANSITIONS has 2 frames, not {len(frames)}")
         header = self._control_bytes(self._transitions, frames[0])
-        if len(frames[1]) > self._most_payload_bytes:
+        # While no run is known no payload is known to be too long: its sender may play on from a gate that is gone.
+        if self._most_payload_bytes is not None and len(frames[1]) > self._most_payload_bytes:
             self._sockets.connections.cut(self._transitions, frames[1], "oversized")
         self.gate.on_rollout(header, frames[1], time.monotonic())
 
@@ -213,7 +217,7 @@ class GateService:
         rollouts = -(-self.gate.limits.capacity // run.rollout_length)
         self._sockets.connections.expected_bytes = rollouts * max_payload_bytes(run)
         # Of every run that there was: what is late for the last one is no offence.
-        self._most_payload_bytes = max(self._most_payload_bytes, max_payload_bytes(run))
+        self._most_payload_bytes = max(self._most_payload_bytes or 0, max_payload_bytes(run))
 
     def _forgive_own_pause(self, now: float) -> None:
         # A gate that was itself stopped has heard nobody, which is not the actors' fault.
