@@ -15,7 +15,7 @@ from headrace_proto.replay_metrics import ReplayMetrics
 REJECTION_REASONS = ("malformed", "not_finite", "oversized", "stale")
 """Why a transition that had credit was not trained."""
 
-LOSS_CAUSES = ("actor_gone", "transport", "gate_restart", "epoch")
+LOSS_CAUSES = ("actor_gone", "transport", "gate_restart", "epoch", "run_changed")
 """How a transition that had credit vanished."""
 
 REFUSAL_REASONS = (

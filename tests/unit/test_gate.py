@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -484,6 +485,70 @@ def test_a_deterministic_run_has_one_actor_and_takes_another_once_it_has_left() 
     world.hear("control", first.session, Leave(code="goodbye", reason="").encode())
     world.join(second)
     assert second.joined
+
+
+def a_run_under_way(seed: int) -> World:
+    """With rollouts promised, queued and untrained, some by an actor that has left since."""
+    world = World(seed)
+    while not (world.gate.ledger.outstanding and world.gate.ledger.queued and world.gate.ledger.delivered):
+        world.step_well()
+    leaving = next(actor for actor in world.actors if world.gate.ledger.credits(actor.session))
+    world.hear("control", leaving.session, Leave(code="goodbye", reason="").encode())
+    return world
+
+
+@given(seed=st.integers(0, 2**31))
+@settings(max_examples=20, deadline=None)
+def test_another_run_trains_nothing_that_was_played_of_the_one_before(seed: int) -> None:
+    world = a_run_under_way(seed)
+    alive, lost = world.gate.ledger.alive, world.gate.ledger.lost.copy()
+    world.run = RUN.model_copy(update={"game": "another"})
+    world.network.clear()
+
+    world.learner_crashes()
+    world.learner_reports()
+    world.learner_reports()
+
+    assert world.learner.held == []
+    assert world.gate.ledger.lost - lost == Counter(run_changed=alive)
+    assert world.gate.ledger.alive == 0
+    assert world.heal() > 10
+
+
+def life_of_a_new_actor(world: World) -> int:
+    return world.gate.roster.join(world.random.randbytes(16), world.now).life
+
+
+@pytest.mark.parametrize("env_steps", [0, 5000])
+def test_the_games_of_a_run_that_a_gate_has_not_met_count_from_its_env_steps(env_steps: int) -> None:
+    world = World(seed=1)
+    world.learner.trained = env_steps
+
+    world.learner_reports()
+
+    assert life_of_a_new_actor(world) == env_steps
+
+
+def test_the_games_of_another_run_count_from_its_env_steps_too() -> None:
+    world = a_run_under_way(seed=1)
+    world.run = RUN.model_copy(update={"name": "resumed"})
+
+    world.learner_crashes()
+    world.learner.trained = 5000
+    world.learner_reports()
+
+    assert life_of_a_new_actor(world) == 5000
+
+
+@pytest.mark.parametrize("crash", [World.learner_crashes, World.gate_crashes])
+def test_the_games_of_a_run_that_a_gate_knows_count_on(crash: Callable[[World], None]) -> None:
+    world = a_run_under_way(seed=1)
+
+    crash(world)
+    world.learner.trained = 5000
+    world.learner_reports()
+
+    assert life_of_a_new_actor(world) < 5000
 
 
 def a_deterministic_run(seed: int = 1) -> World:

@@ -101,7 +101,7 @@ def test_a_restored_roster_has_the_same_seats_and_lives() -> None:
 
 def test_an_epochs_lives_count_from_its_beginning_after_a_restart_of_the_gate_too() -> None:
     roster = Roster(10.0)
-    roster.begin_epoch(5000)
+    roster.count_lives_from(5000)
     roster.join(NAMES[0], now=0.0)
     roster.ask(NAMES[0], 1, 40)
     roster.grant_first()

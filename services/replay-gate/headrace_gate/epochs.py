@@ -4,6 +4,9 @@ Games cannot be saved half played. So a deterministic run is resumed at each of 
 interrupted or not: the learner takes up the checkpoint and comes to the gate as a new one, and the gate begins with
 nothing alive and games that nobody has played. If anything disturbs an epoch, the learner is greeted again, at which it
 plays the epoch again, from the same checkpoint and alike.
+
+Any run begins so when it comes to a gate that had another or none: what was played of another game would often pass for
+its own, and the lives of a run that is resumed must not begin at 0 again.
 """
 
 from __future__ import annotations
@@ -13,16 +16,18 @@ from headrace_gate.ledger import CreditLedger
 from headrace_gate.rollout_queue import RolloutQueue
 from headrace_gate.roster import Roster
 
-CAUSE = "epoch"
-"""Under which what an epoch leaves behind counts as lost."""
+EPOCH, RUN_CHANGED = "epoch", "run_changed"
+"""Causes under which what an epoch, or another run, leaves behind counts as lost."""
 
 
-def begin(env_steps: int, learner: LearnerAccount, ledger: CreditLedger, queue: RolloutQueue, roster: Roster) -> None:
+def begin(
+    cause: str, env_steps: int, learner: LearnerAccount, ledger: CreditLedger, queue: RolloutQueue, roster: Roster
+) -> None:
     """Drop all that is alive; the lives of the actors, and so their games, count on from the checkpoint's env_steps."""
-    learner.lose_untrained(CAUSE, ledger)
+    learner.lose_untrained(cause, ledger)
     queue.take_all()
-    ledger.begin_epoch(CAUSE)
-    roster.begin_epoch(env_steps)
+    ledger.begin_epoch(cause)
+    roster.count_lives_from(env_steps)
 
 
 def disturbance(learner: LearnerAccount, ledger: CreditLedger, roster: Roster) -> str:

@@ -128,12 +128,11 @@ class Gate:
         if self.learner.is_retired(progress.learner):
             return False
         self._learner_heard_at = now
-        if self.run is not None and progress.run != self.run:
-            self.dismiss_all(Leave(code="unknown", reason="the learner now trains another run"))
+        if progress.run != self.run:
+            self._begin_anew(epochs.RUN_CHANGED, progress.env_steps, "the learner now trains another run")
         is_new = self.learner.hear(progress, self.ledger)
         if is_new and self.learner.takes_turns:
-            epochs.begin(progress.env_steps, self.learner, self.ledger, self.queue, self.roster)
-            self.dismiss_all(Leave(code="unknown", reason="a deterministic run begins an epoch"))
+            self._begin_anew(epochs.EPOCH, progress.env_steps, "a deterministic run begins an epoch")
         if not self.learner.is_greeted:
             self.outbox.to_learner.append((self._batch_header(None), None))
         return is_new
@@ -186,6 +185,10 @@ class Gate:
         for session in ledger.sessions:
             if session not in roster.seats:
                 self._finish_all(session, now)
+
+    def _begin_anew(self, cause: str, env_steps: int, why: str) -> None:
+        epochs.begin(cause, env_steps, self.learner, self.ledger, self.queue, self.roster)
+        self.dismiss_all(Leave(code="unknown", reason=why))
 
     def _on_join(self, session: Session, join: messages.Join, now: float) -> None:
         if (leave := admission.refusal(session, self.learner, self.roster)) is not None:

@@ -145,7 +145,8 @@ class CreditLedger:
 
     def lose_queued(self, cause: str) -> None:
         """All queued transitions vanished: their payloads died with a gate."""
-        self.lost[cause] += self.queued
+        if self.queued:
+            self.lost[cause] += self.queued
         self.queued = 0
 
     def take_back_stale(self, version: int, straggler_updates: int) -> list[tuple[Session, int]]:

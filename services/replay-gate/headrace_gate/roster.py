@@ -53,7 +53,7 @@ class Roster:
             self.changed.add(session)
         return self.hear(session, now)
 
-    def begin_epoch(self, first_life: int) -> None:
+    def count_lives_from(self, first_life: int) -> None:
         """Count the lives of every actor from `first_life`."""
         self.first_life = first_life
         self._lives.clear()
