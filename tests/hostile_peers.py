@@ -32,6 +32,7 @@ from headrace_proto.specification import RunSpecification
 
 LONG_FRAME, HUGE_FRAME = bytes(4 * 1024**2), bytes(60 * 1024**2)
 MANY_CONNECTIONS = 5_000
+FAR_CREDIT = 2**40
 PATIENCE_SECONDS = 60.0
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(48)
 
@@ -251,6 +252,21 @@ def poses_as_others(target: Target) -> None:
         stranger.play(grant, a_rollout(run, 1).encode(), session=os.urandom(messages.SESSION_BYTES))
         one.dealer.send(a_progress_kind())
         one.leave()
+
+
+def takes_over(target: Target, session: bytes, *, leaves: bool) -> None:
+    """Be a session that an actor has, of which its name is known: each time its connection is lost to this one.
+
+    Asks for credit far beyond what the actor will ask for, says that all before is finished, and plays against what it
+    has; then says goodbye, or not.
+    """
+    for number in range(FAR_CREDIT, FAR_CREDIT + 5):
+        with closing(Intruder(target, session)) as one:
+            one.say(CreditRequest(credit=number, count=1, finished=number - 1))
+            grant = CreditGrant(credit=number - 1, count=1, generation=1, weights_version=2**40)
+            one.play(grant, b"")
+            if leaves:
+                one.leave()
 
 
 def half_open_handshakes(target: Target) -> None:

@@ -9,6 +9,7 @@ finitely many. `test_states_that_count_as_one_go_on_alike` holds it.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from hashlib import blake2b
 from typing import Any
@@ -90,6 +91,7 @@ class _Fingerprint:
                 self.age(seat.last_heard),
                 near(seat.last_granted - base),
                 self.place_in_line(session, base),
+                -1 if math.isinf(seat.in_vain_since) else self.age(seat.in_vain_since),
             ),
             tuple(sorted((near(number - base), *self.credit(credit)) for number, credit in owed.items())),
             self.channels(session, base),

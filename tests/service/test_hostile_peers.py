@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,10 +18,12 @@ from hostile_peers import Target
 from separate_services import Services
 from waiting import wait_until
 
+from headrace_gate import account_entries
+from headrace_gate.journal import Journal
 from headrace_proto import keys
 
-MOST_RESIDENT_BYTES = 768 * 1024**2
-"""Of the gate, whatever its peers do. It takes 60 MiB by itself."""
+MOST_RESIDENT_BYTES = {"gate": 768 * 1024**2, "learner": 1024**3}
+"""Whatever their peers do. By themselves they take 60 and 345 MiB."""
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -41,7 +44,7 @@ class Besieged:
 
     @contextmanager
     def standing(self) -> Iterator[None]:
-        """Attacked within, and after: every process lives, the gate keeps its memory, training goes on."""
+        """Attacked within, and after: every process lives, gate and learner keep their memory, training goes on."""
         self.target = Target(self.services.addresses, self.keys_folder)
         try:
             yield
@@ -50,10 +53,8 @@ class Besieged:
             self.target.let_go()
         self.services.trains_on()
         assert [process.poll() for process in self.processes] == [None] * 3
-        assert self.resident() < MOST_RESIDENT_BYTES
-
-    def resident(self) -> float:
-        return self.services.value("gate", "process_resident_memory_bytes")
+        for role, most in MOST_RESIDENT_BYTES.items():
+            assert self.services.value(role, "process_resident_memory_bytes") < most
 
     def refused(self, reason: str) -> float:
         return self.services.value("gate", "headrace_gate_refused_messages_total", reason=reason)
@@ -63,6 +64,20 @@ class Besieged:
 
     def cut(self, reason: str, service: str = "gate") -> float:
         return self.services.value(service, "headrace_connections_cut_total", reason=reason)
+
+    def seated(self) -> list[bytes]:
+        """The sessions that have a seat, by the gate's journal."""
+        entries = Journal(self.services.folder / "journal").read() or {}
+        return list(account_entries.parts(entries).roster["seats"])
+
+    def account_closes(self) -> bool:
+        """Whether in one scrape promised - returned = trained + rejected + lost + alive."""
+        counted: Counter[str] = Counter()
+        for sample in self.services.samples("gate"):
+            counted[sample.name.removeprefix("headrace_gate_").removesuffix("_total")] += round(sample.value)
+        promised, returned = counted["promised_transitions"], counted["returned_transitions"]
+        settled = sum(counted[f"{name}_transitions"] for name in ("trained", "rejected", "lost", "alive"))
+        return promised - returned == settled > 0
 
     def open(self) -> float:
         return self.services.value("gate", "headrace_connections")
@@ -194,6 +209,19 @@ def test_who_poses_as_another_is_refused_by_reason(standing: Besieged) -> None:
         wait_until(lambda: all(standing.refused(reason) > count for reason, count in before.items()))
 
 
+@pytest.mark.parametrize("leaves", [True, False], ids=["and leaves", "and stays"])
+def test_who_takes_over_a_live_actors_session_stops_it_for_a_moment_only(standing: Besieged, leaves: bool) -> None:
+    with standing.standing():
+        for _ in range(2):
+            wait_until(standing.seated)
+            taken = standing.seated()
+            for session in taken:
+                hostile_peers.takes_over(standing.target, session, leaves=leaves)
+            wait_until(lambda taken=taken: not {*taken} & {*standing.seated()})
+
+    assert standing.account_closes()
+
+
 def test_handshakes_that_stop_half_way_are_ended_and_counted(standing: Besieged) -> None:
     before = standing.broken()
 
@@ -214,8 +242,15 @@ def test_who_says_anything_but_a_subscription_to_the_learner_is_cut_off(standing
 
 
 def test_five_thousand_connections_are_held_and_the_others_served(standing: Besieged) -> None:
+    ended = standing.ended()
+
     with standing.standing():
         hostile_peers.many_connections(standing.target)
+        held = len(standing.target.held)
+        if standing.keys_folder is None:
+            wait_until(lambda: standing.open() > held)
+    assert held > 0.9 * hostile_peers.MANY_CONNECTIONS
+    wait_until(lambda: standing.ended() >= ended + held)
     wait_until(lambda: standing.open() < 50)
 
 

@@ -487,6 +487,31 @@ def test_a_deterministic_run_has_one_actor_and_takes_another_once_it_has_left() 
     assert second.joined
 
 
+def test_who_finds_its_credit_used_up_by_another_in_its_name_begins_a_new_session_after_a_lease() -> None:
+    world = World(seed=1, actors=1)
+    actor = world.actors[0]
+    world.learner_reports()
+    world.learner_reports()
+    world.join(actor)
+    play_round(world, actor, LENGTH, LENGTH)
+    world.hear("control", actor.session, CreditRequest(credit=2**40, count=LENGTH, finished=0).encode())
+
+    def asks_for_a_lease_and_more() -> None:
+        for _ in range(round(LEASE) + 1):
+            world.actor_speaks(actor)
+            world.network_delivers_one(in_order=True, keep=False)
+            assert actor.session not in world.refusals
+            world.time_passes(1.0)
+
+    asks_for_a_lease_and_more()
+    world.actor_speaks(actor)
+    world.network_delivers_one(in_order=True, keep=False)
+
+    assert world.refusals[actor.session].code == "unknown"
+    assert world.gate.ledger.lost["actor_gone"] == LENGTH
+    assert world.heal() > 10
+
+
 def a_run_under_way(seed: int) -> World:
     """With rollouts promised, queued and untrained, some by an actor that has left since."""
     world = World(seed)

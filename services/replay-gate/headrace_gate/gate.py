@@ -153,9 +153,7 @@ class Gate:
     def dismiss_all(self, leave: Leave) -> None:
         """End every session, with a word."""
         for session in list(self.roster.seats):
-            self.ledger.close_session(session, "actor_gone")
-            self.roster.leave(session)
-            self._tell(session, leave)
+            self._dismiss(session, leave)
 
     def forgive(self, seconds: float) -> None:
         """Hold nobody's silence against them: the gate itself did not listen for so long."""
@@ -220,6 +218,8 @@ class Gate:
             self._tell_granted(session, request.credit)
         elif request.credit > seat.last_granted and self.run is not None:
             self.roster.ask(session, request.credit, min(request.count, self.run.credit_per_round))
+        elif self.roster.asks_in_vain(session, now):
+            self._dismiss(session, Leave(code="unknown", reason="somebody else has used this session's credit"))
 
     def _on_heartbeat(self, session: Session, heartbeat: messages.ActorHeartbeat, now: float) -> None:
         self.roster.hear(session, now)
@@ -235,13 +235,16 @@ class Gate:
             self.ledger.finish(session, number, now)
 
     def _drop_silent_actors(self, now: float) -> list[Seat]:
-        gone = []
-        for session in self.roster.expired(now):
-            self.ledger.close_session(session, "actor_gone")
-            seat = self.roster.leave(session)
-            if seat is not None:
-                gone.append(seat)
-        return gone
+        gone = [self._unseat(session) for session in self.roster.expired(now)]
+        return [seat for seat in gone if seat is not None]
+
+    def _dismiss(self, session: Session, leave: Leave) -> None:
+        self._unseat(session)
+        self._tell(session, leave)
+
+    def _unseat(self, session: Session) -> Seat | None:
+        self.ledger.close_session(session, "actor_gone")
+        return self.roster.leave(session)
 
     def _take_back_stale(self) -> None:
         for session, credit in self.ledger.take_back_stale(self.learner.version, self.limits.straggler_updates):

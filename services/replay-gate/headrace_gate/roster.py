@@ -23,6 +23,7 @@ class Seat:
     last_granted: int = 0
     asked_credit: int = 0
     asked_count: int = 0
+    in_vain_since: float = math.inf
 
     @property
     def is_waiting(self) -> bool:
@@ -74,9 +75,18 @@ class Roster:
     def ask(self, session: Session, credit: int, count: int) -> None:
         """Stand in line for a credit; asking again for the same one keeps the place."""
         seat = self.seats[session]
-        seat.asked_credit, seat.asked_count = credit, count
+        seat.asked_credit, seat.asked_count, seat.in_vain_since = credit, count, math.inf
         if seat.is_waiting:
             self._line.setdefault(session)
+
+    def asks_in_vain(self, session: Session, now: float) -> bool:
+        """Note that it asks for credit that is used up; whether it has asked for no other within a lease.
+
+        An actor does so once if its request was late; for ever if somebody else asked for credit in its name.
+        """
+        seat = self.seats[session]
+        seat.in_vain_since = min(seat.in_vain_since, now)
+        return now - seat.in_vain_since > self.lease_seconds
 
     def first_in_line(self) -> tuple[Session, Seat] | None:
         """Who is to be granted next."""
@@ -122,6 +132,7 @@ class Roster:
         """Prolong all leases: the gate itself did not listen for so long."""
         for seat in self.seats.values():
             seat.last_heard += seconds
+            seat.in_vain_since += seconds
 
     def seat(self, session: Session) -> list[int] | None:
         """Where a session sits, as plain values for the journal; None if it does not."""
