@@ -57,7 +57,7 @@ class GateLimits(Settings):
 
     capacity: int = Field(256, ge=2, description="Most transitions alive between the environments and the optimizer.")
     straggler_updates: int = Field(
-        32, ge=1, description="Updates trained while a credit is out, after which it is taken back."
+        32, ge=1, description="Batches trained (versions of the weights) while a credit is out that take it back."
     )
     lease_seconds: float = Field(
         10.0, ge=1, le=3600, description="An actor silent for so long is gone and its credits return."
