@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import hostile_peers
@@ -69,6 +70,9 @@ class Besieged:
         """The sessions that have a seat, by the gate's journal."""
         entries = Journal(self.services.folder / "journal").read() or {}
         return list(account_entries.parts(entries).roster["seats"])
+
+    def are_gone(self, sessions: list[bytes]) -> bool:
+        return not set(sessions) & set(self.seated())
 
     def account_closes(self) -> bool:
         """Whether in one scrape promised - returned = trained + rejected + lost + alive."""
@@ -217,7 +221,7 @@ def test_who_takes_over_a_live_actors_session_stops_it_for_a_moment_only(standin
             taken = standing.seated()
             for session in taken:
                 hostile_peers.takes_over(standing.target, session, leaves=leaves)
-            wait_until(lambda taken=taken: not {*taken} & {*standing.seated()})
+            wait_until(partial(standing.are_gone, taken))
 
     assert standing.account_closes()
 
