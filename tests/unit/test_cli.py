@@ -7,6 +7,7 @@ import subprocess
 import sys
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from made_up import a_checkpoint_state, a_run
@@ -248,6 +249,61 @@ class TestResume:
         settings, _ = train.read_settings(["--runs", str(tmp_path), "--resume", "latest", "--seed", "3"])
         assert (settings.game, settings.discount, settings.seed) == ("CartPole-v1", 0.5, 3)
 
+    def test_gate_and_actors_go_on_as_the_run_was_last_started_where_no_flag_speaks(self, tmp_path: Path) -> None:
+        _save(tmp_path / "cart", 100, "CartPole-v1", saved_at=1)
+        limits = ("--capacity", "900", "--straggler-updates", "5", "--lease-seconds", "20")
+        run_folder.record(tmp_path / "cart", _settings(*limits), actors=3)
+
+        settings, _ = train.read_settings(["--runs", str(tmp_path), "--resume", "latest", "--lease-seconds", "7"])
+
+        assert (settings.capacity, settings.straggler_updates, settings.actors) == (900, 5, 3)
+        assert settings.lease_seconds == 7
+
+    def test_the_machines_settings_are_not_the_runs(self, tmp_path: Path) -> None:
+        _save(tmp_path / "cart", 100, "CartPole-v1", saved_at=1)
+        machine = ("--transport", "tcp", "--device", "cpu", "--learner-threads", "5", "--log-level", "debug")
+        run_folder.record(tmp_path / "cart", _settings(*machine), actors=3)
+
+        settings, _ = train.read_settings(["--runs", str(tmp_path), "--resume", "latest"])
+
+        assert (settings.transport, settings.device, settings.log_level) == ("ipc", "auto", "info")
+        assert settings.learner_threads is None
+
+    def test_a_preset_that_is_asked_for_wins_over_what_was_recorded(self, tmp_path: Path) -> None:
+        _save(tmp_path / "cart", 100, "CartPole-v1", saved_at=1)
+        run_folder.record(tmp_path / "cart", _settings("--capacity", "900"), actors=3)
+        settings, _ = train.read_settings(["--runs", str(tmp_path), "--resume", "latest", "--preset", "gpu"])
+        assert settings.capacity == 2048
+
+    def test_a_run_that_takes_turns_from_now_on_has_one_actor_whatever_it_had(self, tmp_path: Path) -> None:
+        _save(tmp_path / "cart", 100, "CartPole-v1", saved_at=1)
+        run_folder.record(tmp_path / "cart", _settings(), actors=3)
+        settings, _ = train.read_settings(["--runs", str(tmp_path), "--resume", "latest", "--deterministic"])
+        assert settings.actors is None
+
+    @pytest.mark.parametrize("preset", ["gpu", "ape-x"])
+    def test_a_run_of_a_preset_that_recorded_nothing_has_the_presets_capacity(
+        self, preset: str, tmp_path: Path
+    ) -> None:
+        asked = _settings("--preset", preset, "--game", "CartPole-v1")
+        _save(tmp_path / "cart", 100, "CartPole-v1", saved_at=1, settings=asked.model_dump(mode="json"))
+        settings, _ = train.read_settings(["--runs", str(tmp_path), "--resume", "latest"])
+        train.check_capacity(settings)
+        assert settings.capacity == asked.capacity
+
+    def test_a_run_that_begins_with_anothers_checkpoint_has_its_gate_too(self, tmp_path: Path) -> None:
+        path = _save(tmp_path / "cart", 100, "CartPole-v1", saved_at=1)
+        run_folder.record(tmp_path / "cart", _settings("--capacity", "900"), actors=3)
+        settings, _ = train.read_settings(["--runs", str(tmp_path), "--resume", str(path), "--name", "fork"])
+        assert settings.capacity == 900
+
+    @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"settings": 3}'])
+    def test_a_damaged_record_is_said_and_what_to_do(self, content: str, tmp_path: Path) -> None:
+        _save(tmp_path / "cart", 100, "CartPole-v1", saved_at=1)
+        (tmp_path / "cart" / "train.json").write_text(content)
+        with pytest.raises(UserError, match=r"train\.json: is damaged; .*--capacity.*: remove it, and give those"):
+            train.read_settings(["--runs", str(tmp_path), "--resume", "latest"])
+
 
 def _settings(*arguments: str) -> TrainSettings:
     return parse(TrainSettings, arguments, "headrace train")
@@ -264,7 +320,7 @@ def _found(runs: Path, choice: str, *arguments: str) -> resume.Resumption:
     return found
 
 
-def _save(run_dir: Path, step: int, game: str, saved_at: float) -> Path:
+def _save(run_dir: Path, step: int, game: str, saved_at: float, settings: dict[str, Any] | None = None) -> Path:
     run = a_run(
         game=game,
         environments_per_actor=8,
@@ -275,7 +331,7 @@ def _save(run_dir: Path, step: int, game: str, saved_at: float) -> Path:
         reward_clip=1.0,
         epsilon_decay_steps=1000,
     )
-    settings = {"game": game, "discount": 0.5, "seed": 1}
+    settings = {"game": game, "discount": 0.5, "seed": 1, **(settings or {})}
     state = a_checkpoint_state(step, updates=1, weights_version=1, run=run, settings=settings)
     path = checkpoints.write(checkpoint_store.folder_of(run_dir, step), state, {}).path
     os.utime(path, (saved_at, saved_at))

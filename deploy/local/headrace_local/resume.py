@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from headrace_learner import checkpoint_store
 from headrace_learner.checkpoints import CHECKPOINTS_FOLDER, Checkpoint
+from headrace_local import run_folder
 from headrace_proto.environments import find_game
 from headrace_proto.errors import UserError
+from headrace_proto.presets import PRESETS
 from headrace_proto.settings import TrainSettings
 
 
@@ -19,6 +22,21 @@ class Resumption:
 
     run_dir: Path | None
     checkpoint: Checkpoint
+
+    def settings(self, asked: TrainSettings) -> dict[str, Any]:
+        """What holds where neither a flag nor the environment speaks; raises UserError for a damaged record.
+
+        The learner's settings are the checkpoint's. Those of gate and actors are of the last start of the run that the
+        checkpoint lies in; where that says nothing, its preset still does.
+        """
+        of_learner = self.checkpoint.state.run_settings()
+        preset = PRESETS.get(of_learner.get("preset", "default"), {})
+        of_preset = {name: value for name, value in preset.items() if name in run_folder.RESUMED_SETTINGS}
+        own = own_run(self.checkpoint.path)
+        recorded = {} if own is None else run_folder.recorded(own)
+        if asked.deterministic:  # has one actor, however many there were
+            recorded.pop("actors", None)
+        return {**of_preset, **recorded, **of_learner}
 
 
 def find(settings: TrainSettings) -> Resumption | None:
@@ -38,6 +56,11 @@ def saved_game(checkpoint: Checkpoint) -> str:
     return find_game(checkpoint.state.run.game).name
 
 
+def own_run(checkpoint: Path) -> Path | None:
+    """The folder of the run that a checkpoint lies in, None where it lies elsewhere."""
+    return next((folder.parent for folder in checkpoint.parents if folder.name == CHECKPOINTS_FOLDER), None)
+
+
 def _find(settings: TrainSettings, choice: str) -> Resumption | None:
     if choice not in ("latest", "auto") and not choice.isdecimal():
         return _at_path(settings, Path(choice))
@@ -51,7 +74,7 @@ def _at_path(settings: TrainSettings, path: Path) -> Resumption:
         raise UserError(f"--resume {path}: no such checkpoint; allowed: latest, auto, a step number or a path")
     checkpoint = checkpoint_store.resolve(path, str(path.absolute()), _warn)
     assert checkpoint is not None, "only auto finds nothing"
-    own = next((folder.parent for folder in checkpoint.path.parents if folder.name == CHECKPOINTS_FOLDER), None)
+    own = own_run(checkpoint.path)
     named = own if settings.name is None else settings.runs.absolute() / settings.name
     return Resumption(own if own == named else None, checkpoint)
 

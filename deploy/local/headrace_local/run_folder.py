@@ -10,13 +10,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from headrace_learner import checkpoint_store
 from headrace_learner.checkpoints import Checkpoint
 from headrace_proto.errors import UserError
-from headrace_proto.settings import TrainSettings
+from headrace_proto.names import flag_name
+from headrace_proto.settings import GateLimits, TrainSettings
 
 SETTINGS_FILE = "train.json"
+
+RESUMED_SETTINGS = frozenset({"actors", *GateLimits.model_fields})
+"""What a resumed run takes over of the gate's and the actors': transport, device and threads are the machine's."""
 
 
 def default_name(settings: TrainSettings, game: str, now: datetime) -> str:
@@ -52,10 +57,31 @@ def adopt(folder: Path, checkpoint: Checkpoint) -> Path:
 def record(folder: Path, settings: TrainSettings, actors: int) -> None:
     """Write what was asked for of all processes; the learner's settings.json has nothing of the gate and the actors."""
     content = {"settings": settings.model_dump(mode="json") | {"actors": actors}}
+    path = folder / SETTINGS_FILE
+    partial = path.with_suffix(".partial")
     try:
-        (folder / SETTINGS_FILE).write_text(json.dumps(content, indent=2) + "\n")
+        partial.write_text(json.dumps(content, indent=2) + "\n")
+        partial.replace(path)
     except OSError as error:
-        raise UserError(f"{folder / SETTINGS_FILE}: cannot write it: {error.strerror}") from error
+        raise UserError(f"{path}: cannot write it: {error.strerror}; make room, or let it be written") from error
+
+
+def recorded(folder: Path) -> dict[str, Any]:
+    """What a resumed run takes over of its last start, none where an older release wrote nothing; raises UserError."""
+    path = folder / SETTINGS_FILE
+    try:
+        settings = json.loads(path.read_bytes())["settings"]
+        return {name: settings[name] for name in sorted(RESUMED_SETTINGS & settings.keys())}
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise UserError(f"{path}: cannot read it: {error.strerror}; let it be read") from error
+    except (ValueError, LookupError, TypeError, AttributeError):
+        flags = ", ".join(flag_name(name) for name in sorted(RESUMED_SETTINGS))
+        raise UserError(
+            f"{path}: is damaged; it says with which {flags} the run was started: remove it, and give those that "
+            "were not the defaults"
+        ) from None
 
 
 @contextmanager

@@ -45,14 +45,14 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def read_settings(arguments: Sequence[str]) -> tuple[TrainSettings, resume.Resumption | None]:
-    """Flags over environment over the resumed checkpoint's settings over presets over defaults."""
+    """Flags over environment over the preset asked for over the resumed run's settings over defaults."""
     settings = parse(TrainSettings, arguments, PROGRAM)
     if settings.resume is None:
         return settings, None
     resumption = resume.find(settings)
     if resumption is None:
         return settings, None
-    settings = parse(TrainSettings, arguments, PROGRAM, resumption.checkpoint.state.run_settings())
+    settings = parse(TrainSettings, arguments, PROGRAM, resumption.settings(settings))
     done = resumption.checkpoint.state.env_steps
     if done >= settings.steps:
         raise UserError(
