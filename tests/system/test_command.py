@@ -107,6 +107,27 @@ def test_a_checkpoint_of_another_game_is_refused_naming_both(finished: TrainingR
 
 
 @pytest.mark.timeout(300)
+def test_a_run_whose_output_nobody_reads_any_more_goes_on_to_its_end(tmp_path: Path) -> None:
+    arguments = ["--game", "CartPole-v1", "--actors", "2", "--steps", "3000", "--name", "run"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "headrace_local", "train", *arguments],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(170) == 0, process.stderr.read()
+        assert process.stderr.read() == ""
+
+    newest = max((tmp_path / "runs" / "run" / "checkpoints").glob("step-*"))
+    assert json.loads((newest / "state.json").read_text())["finished"] is True
+
+
+@pytest.mark.timeout(300)
 def test_every_service_answers_metrics_health_and_readiness_and_nothing_else(tmp_path: Path) -> None:
     with TrainingRun(tmp_path, *BREAKOUT, "--steps", "100000000") as run:
         run.wait_for_steps(100)

@@ -19,6 +19,8 @@ from headrace_proto.run_settings import RunSettings
 SETTINGS = ("--game", "CartPole-v1", "--actors", "2", "--epsilon-decay-steps", "1000", "--learning-rate-decay-steps")
 RUN = (*SETTINGS, "2000", "--save-every", "1000", "--keep", "20")
 
+GATE_AND_ACTORS = ("--preset", "gpu", "--network", "mlp", "--straggler-updates", "9", "--lease-seconds", "20")
+
 # One actor under round-robin has one epsilon, in the end the first, before a kill and after it. The kill lies between
 # the schedules' ends.
 EPSILON_DECAY, LEARNING_RATE_DECAY, COMPARED_STEPS = 1_000, 25_000, 30_000
@@ -124,3 +126,22 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_word(tmp_path: Path) -> None
 
     assert any("damaged" in line for line in again.lines())
     assert newest_state(again.run_dir)["env_steps"] >= 4_000
+
+
+@pytest.mark.timeout(300)
+def test_a_run_of_a_preset_goes_on_with_its_gate_and_its_actors(tmp_path: Path) -> None:
+    with TrainingRun(tmp_path, *SETTINGS, "2000", *GATE_AND_ACTORS, "--steps", "2000") as run:
+        assert run.wait() == 0
+    asked = asked_for(run.run_dir)
+    assert (asked["capacity"], asked["straggler_updates"], asked["lease_seconds"], asked["actors"]) == (2048, 9, 20, 2)
+
+    with TrainingRun(tmp_path, "--resume", "latest", "--steps", "4000") as again:
+        assert again.wait() == 0
+
+    assert asked_for(again.run_dir) == asked | {"resume": "latest", "steps": 4000}
+
+
+def asked_for(run_dir: Path) -> dict[str, Any]:
+    """What the last start asked for, of all processes."""
+    asked: dict[str, Any] = json.loads((run_dir / "train.json").read_text())["settings"]
+    return asked

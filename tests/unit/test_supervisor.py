@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -28,6 +29,16 @@ from headrace_proto.errors import EXIT_STOPPED
 
 SLEEP = "import time; time.sleep(600)"
 READY_THEN_SLEEP = "print('ready', flush=True); import time; time.sleep(600)"
+
+SAVES_AT_SIGTERM = """
+import signal, sys, time
+def save(*_):
+    print("saved")
+    sys.exit(4)
+signal.signal(signal.SIGTERM, save)
+print("ready", flush=True)
+time.sleep(600)
+"""
 
 
 class TestRestartPolicy:
@@ -253,6 +264,47 @@ class TestSupervisor:
         assert run.supervise() == Outcome("finished")
         assert run.display.of("killed") == [{"processes": ["gate"]}]
 
+    @pytest.mark.parametrize("fails_at", ["running", "stopping"])
+    def test_an_error_of_its_own_lets_the_learner_save_before_anything_is_killed(self, run: Run, fails_at: str) -> None:
+        run.add("gate", "gate", READY_THEN_SLEEP)
+        run.add("learner", "learner", SAVES_AT_SIGTERM)
+        interrupt = _interrupt_when_ready(run, "gate", "learner")
+
+        def fail() -> None:
+            interrupt()
+            if run.interrupts.count and (fails_at == "running" or run.display.of("stopping")):
+                raise ZeroDivisionError("of the display")
+
+        with pytest.raises(ZeroDivisionError):
+            run.supervise(fail)
+        assert (run.folder / "logs" / "learner.log").read_text() == "ready\nsaved\n"
+
+    def test_a_signal_while_the_learner_is_dead_says_that_nothing_was_saved(self, run: Run) -> None:
+        run.add("learner", "learner", "import sys; sys.exit(1)")
+
+        outcome = run.supervise(_interrupt_after(run, "died"))
+
+        assert (outcome.kind, outcome.status) == ("failed", 1)
+        assert "nothing was saved now; its last checkpoint stands" in outcome.error
+
+    def test_a_signal_while_a_learner_that_saved_is_away_ends_the_run_well(self, run: Run) -> None:
+        run.add("learner", "learner", "import sys; sys.exit(4)")
+        assert run.supervise(_interrupt_after(run, "left")) == Outcome("stopped")
+
+    def test_a_targets_file_that_cannot_be_written_is_said_once_and_written_as_soon_as_it_can(
+        self, tmp_path: Path
+    ) -> None:
+        warnings: list[str] = []
+        path = tmp_path / "full" / "targets.json"
+        targets = TargetsFile(path, warnings.append)
+        targets.update([])
+        targets.update([])
+        assert warnings == [f"{path}: cannot be written: No such file or directory; tried again until it can"]
+
+        path.parent.mkdir()
+        targets.update([])
+        assert json.loads(path.read_text()) == []
+
     def test_gathers_the_addresses_of_metrics_as_they_come_and_go(self, run: Run) -> None:
         path = run.folder / "targets.json"
         targets = TargetsFile(path)
@@ -290,6 +342,16 @@ class TestChildProcess:
         wait_until(lambda: child.status is not None)
         assert child.last_lines() == ["['HEADRACE_GATE_ADDRESS']"]
 
+    def test_is_told_to_end_once_for_a_second_signal_would_make_it_drop_everything(self, run: Run) -> None:
+        child = ChildProcess(run.add("learner", "learner", _COUNTS_ITS_SIGNALS))
+        wait_until(lambda: child.last_lines() == ["ready"])
+        child.terminate()
+        wait_until(lambda: child.last_lines() == ["ready", "told"])
+        child.terminate()
+        os.kill(child.pid, signal.SIGUSR1)
+        wait_until(lambda: child.status is not None)
+        assert child.last_lines() == ["ready", "told"]
+
     def test_shows_only_what_it_wrote_since_it_started(self, run: Run) -> None:
         specification = run.add("gate", "gate", "print('second')")
         specification.log.parent.mkdir()
@@ -303,9 +365,32 @@ class TestChildProcess:
         assert describe_status(-signal.SIGKILL) == "killed by SIGKILL"
 
 
+class TestDisplay:
+    def test_a_terminal_that_is_closed_ends_no_run(self) -> None:
+        ours, theirs = pty.openpty()
+        shown = subprocess.Popen(
+            [sys.executable, "-c", _SHOWS_ON_A_TERMINAL], stdin=subprocess.PIPE, stdout=theirs, stderr=theirs, text=True
+        )
+        os.close(theirs)
+        assert os.read(ours, 1000)
+        os.close(ours)
+        shown.communicate("closed\n", timeout=DEADLINE_SECONDS)
+        assert shown.returncode == 0
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGHUP"])
+def test_a_signal_that_was_ignored_at_the_start_stays_ignored_as_nohup_asks(name: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", _COUNTS_AN_IGNORED_SIGNAL, name], capture_output=True, text=True, timeout=60
+    )
+    assert (ended.stdout, ended.stderr) == ("1\n", "")
+
+
 def test_signals_are_counted() -> None:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
+        for number in before:
+            signal.signal(number, signal.SIG_DFL)
         interrupts = Interrupts().install()
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -325,9 +410,48 @@ print(child.pid, flush=True)
 time.sleep(600)
 """
 
+_COUNTS_ITS_SIGNALS = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: print("told", flush=True))
+signal.signal(signal.SIGUSR1, lambda *_: sys.exit(4))
+print("ready", flush=True)
+while True:
+    time.sleep(600)
+"""
+
+_COUNTS_AN_IGNORED_SIGNAL = """
+import os, signal, sys
+from headrace_local.interrupts import Interrupts
+number = signal.Signals[sys.argv[1]]
+signal.signal(number, signal.SIG_IGN)
+interrupts = Interrupts().install()
+os.kill(os.getpid(), number)
+os.kill(os.getpid(), signal.SIGTERM)
+print(interrupts.count)
+"""
+
+_SHOWS_ON_A_TERMINAL = """
+import sys
+from headrace_local import display
+from headrace_local.scrape import Snapshot
+shown = display.for_output()
+shown.event("started", "before")
+sys.stdin.readline()
+shown.event("started", "after")
+shown.progress(Snapshot(1, 2, 3))
+shown.close()
+"""
+
 
 def _until(path: Path) -> str:
     return f"import pathlib, time\nwhile not pathlib.Path({str(path)!r}).exists(): time.sleep(0.05)"
+
+
+def _interrupt_after(run: Run, event: str) -> Callable[[], None]:
+    def turn() -> None:
+        run.interrupts.count = len(run.display.of(event))
+
+    return turn
 
 
 def _interrupt_when_ready(run: Run, *names: str) -> Callable[[], None]:

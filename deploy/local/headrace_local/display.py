@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any, Protocol
@@ -34,8 +37,44 @@ class Display(Protocol):
 
 
 def for_output() -> Display:
-    """The panel if standard output is a terminal, JSON lines if not."""
-    return TerminalDisplay(Console()) if sys.stdout.isatty() else JsonDisplay()
+    """The panel if standard output is a terminal, JSON lines if not; neither raises OSError."""
+    if sys.stdout is not None and sys.stdout.isatty():
+        with suppress(OSError):
+            return SteadyDisplay(TerminalDisplay(Console()))
+    return JsonDisplay()
+
+
+class SteadyDisplay:
+    """A display that a run outlives: what a closed terminal or a full disk does not take is not shown."""
+
+    def __init__(self, display: Display) -> None:
+        self._display = display
+        self._has_failed = False
+
+    def event(self, kind: str, message: str, **fields: Any) -> None:
+        """Show it if that is possible."""
+        self._try(lambda: self._display.event(kind, message, **fields))
+
+    def progress(self, snapshot: Snapshot) -> None:
+        """Show it if that is possible."""
+        self._try(lambda: self._display.progress(snapshot))
+
+    def close(self) -> None:
+        """Leave the screen as it should stay, and nothing to be written at the process's end if that fails."""
+        self._try(self._display.close)
+        if self._has_failed:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            for stream in (sys.stdout, sys.stderr):
+                os.dup2(nowhere, stream.fileno())
+
+    def _try(self, show: Callable[[], None]) -> None:
+        try:
+            show()
+        except OSError as error:
+            if not self._has_failed:
+                with suppress(OSError):
+                    print(f"note: this run is not shown any more: {error}; it goes on", file=sys.stderr, flush=True)
+            self._has_failed = True
 
 
 class JsonDisplay:

@@ -13,9 +13,15 @@ class Interrupts:
         self.count = 0
 
     def install(self) -> Interrupts:
-        """Count SIGINT, SIGTERM and SIGHUP from now on."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._handle)
+        """Count SIGINT, SIGTERM and SIGHUP from now on.
+
+        SIGINT and SIGHUP stay ignored where they were at the start: so `nohup` and shells that run this in the
+        background ask for it.
+        """
+        signal.signal(signal.SIGTERM, self._handle)
+        for number in (signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._handle)
         return self
 
     def _handle(self, number: int, frame: FrameType | None) -> None:

@@ -54,6 +54,7 @@ class ChildProcess:
                 start_new_session=True,
             )
         self.pid = self._process.pid
+        self._is_told = False
 
     @property
     def status(self) -> int | None:
@@ -61,8 +62,10 @@ class ChildProcess:
         return self._process.poll()
 
     def terminate(self) -> None:
-        """Ask it to end."""
-        self._process.terminate()
+        """Ask it to end, once: a service takes the second signal as an order to drop everything."""
+        if not self._is_told:
+            self._is_told = True
+            self._process.terminate()
 
     def kill(self) -> None:
         """End it and whatever it started, at once; returns when it is gone."""

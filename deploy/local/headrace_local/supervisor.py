@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,12 +33,19 @@ class _Place:
         self.specification = specification
         self.policy = RestartPolicy(specification.role)
         self.child: ChildProcess | None = None
+        self.last_status: int | None = None
         self.starts = 0
         self.start_at = 0.0
 
     @property
     def is_running(self) -> bool:
         return self.child is not None and self.child.status is None
+
+    @property
+    def is_unsaved(self) -> bool:
+        """Whether it had begun and ended otherwise than in good order, now or, where it was to start again, before."""
+        last = self.last_status if self.child is None else self.child.status
+        return self.starts > 0 and last not in LEFT
 
     def start(self) -> ChildProcess:
         self.child = ChildProcess(self.specification, is_restart=self.starts > 0)
@@ -64,10 +71,12 @@ class Supervisor:
         self._stop_seconds = stop_seconds
 
     def run(self) -> Outcome:
-        """Run until the end; no process is left when it returns or raises."""
+        """Run until the end; no process is left when it returns or raises, and each had time to end by itself."""
         try:
-            outcome = self._supervise()
-            return self._stop(outcome)
+            return self._stop(self._supervise())
+        except BaseException:
+            self._end_all(lambda: None)  # what is called each turn may be what failed
+            raise
         finally:
             for place in self._places:
                 if place.child is not None:
@@ -92,7 +101,7 @@ class Supervisor:
         status = place.child.status
         if status is None:
             return None
-        child, place.child = place.child, None
+        child, place.child, place.last_status = place.child, None, status
         decision = place.policy.after_exit(status, child.started_at, time.monotonic())
         if isinstance(decision, Restart):
             self._announce_restart(place, child, status, decision)
@@ -118,32 +127,34 @@ class Supervisor:
         )
 
     def _stop(self, outcome: Outcome) -> Outcome:
-        """The learner first, for its final checkpoint needs nobody; then the actors, and last the gate."""
-        deadline = time.monotonic() + self._stop_seconds
-        for role in ("learner", "actor", "gate"):
-            places = [place for place in self._places if place.specification.role == role]
-            self._end(places, deadline)
+        self._end_all(self._each_turn)
         killed = [place.specification.name for place in self._places if place.is_running]
-        unsaved = [
-            place.specification.name
-            for place in self._places
-            if place.specification.role == "learner" and place.child is not None and place.child.status not in LEFT
-        ]
+        unsaved = [place for place in self._places if place.specification.role == "learner" and place.is_unsaved]
         if outcome.kind == "stopped" and unsaved:
-            return Outcome("failed", 1, f"{unsaved[0]} was stopped before it could save; its last checkpoint stands")
+            return Outcome("failed", 1, _without_saving(unsaved[0]))
         if killed:
             self._display.event("killed", f"{', '.join(killed)} did not end in time and are killed", processes=killed)
         return outcome
 
-    def _end(self, places: Iterable[_Place], deadline: float) -> None:
-        children = [place.child for place in places if place.child is not None]
-        for child in children:
-            child.terminate()
-        while any(child.status is None for child in children):
-            if self._interrupts.count > 1 or time.monotonic() >= deadline:
-                return
-            self._each_turn()
-            time.sleep(POLL_SECONDS)
+    def _end_all(self, each_turn: Callable[[], None]) -> None:
+        """The learner first, for its final checkpoint needs nobody; then the actors, and last the gate."""
+        deadline = time.monotonic() + self._stop_seconds
+        for role in ("learner", "actor", "gate"):
+            children = [place.child for place in self._places if place.specification.role == role and place.child]
+            for child in children:
+                child.terminate()
+            while any(child.status is None for child in children):
+                if self._interrupts.count > 1 or time.monotonic() >= deadline:
+                    break
+                each_turn()
+                time.sleep(POLL_SECONDS)
+
+
+def _without_saving(place: _Place) -> str:
+    name = place.specification.name
+    if place.child is None:
+        return f"{name} had died and was to start again, so nothing was saved now; its last checkpoint stands"
+    return f"{name} was stopped before it could save; its last checkpoint stands"
 
 
 def _outcome(child: ChildProcess, status: int, decision: Finish | Abort) -> Outcome:

@@ -104,7 +104,7 @@ def _train(settings: TrainSettings, run_dir: Path, checkpoint: Path | None, fram
         stack.callback(scraper.close)
         shown = display.for_output()
         stack.callback(shown.close)
-        targets_file = targets.TargetsFile(run_dir / "targets.json")
+        targets_file = targets.TargetsFile(run_dir / "targets.json", partial(shown.event, "warning"))
         stack.callback(targets_file.update, [])
 
         def each_turn() -> None:
@@ -119,7 +119,7 @@ def _train(settings: TrainSettings, run_dir: Path, checkpoint: Path | None, fram
         outcome = Supervisor(processes, shown, interrupts, each_turn).run()
         _announce_end(shown, outcome, scraper.latest, settings, run_dir)
     if outcome.error:
-        with suppress(BrokenPipeError):
+        with suppress(OSError):
             print(f"error: {outcome.error}", file=sys.stderr)
     return outcome.status
 
