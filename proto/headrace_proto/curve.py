@@ -72,8 +72,20 @@ class Curve:
                 "not served, since anybody could connect"
             )
 
+    def require_life(self) -> None:
+        """Raise HeadraceError if the thread that answers ZAP has died, for then nobody can connect any more."""
+        if self._authenticator.pipe is not None and not self._authenticator.is_alive():
+            raise HeadraceError(
+                "the thread that says whose keys are accepted has died, so nobody can connect any more; start this "
+                "service again"
+            )
+
     def close(self) -> None:
         """End the thread; before the context ends."""
+        pipe = self._authenticator.pipe
+        if pipe is not None and not self._authenticator.is_alive():
+            pipe.close()
+            self._authenticator.pipe = None  # type: ignore[assignment]  # or stop() would wait for the dead to listen
         self._authenticator.stop()
 
 
@@ -93,6 +105,10 @@ class _AllowList:
         except UserError as error:
             if self._limit.allows("unreadable"):
                 self._log.error("nobody is accepted: the keys cannot be read", socket=domain, error=str(error))
+            return False
+        except Exception as error:  # the thread must live on, for it answers every other handshake too
+            if self._limit.allows("error"):
+                self._log.error("a client is not accepted", socket=domain, error=repr(error), exc_info=True)
             return False
 
 

@@ -108,14 +108,22 @@ class HandshakeWatch:
 
     def _run(self) -> None:
         while not self._closing.is_set():
-            with self._lock:
-                by_monitor = {watched.monitor: watched for watched in self._watched}
-            poller = zmq.Poller()
-            for monitor in by_monitor:
-                poller.register(monitor, zmq.POLLIN)
-            for monitor, _ in poller.poll(POLL_MILLISECONDS):
-                self._hear_burst(by_monitor[monitor])
-            self._connections.look()
+            try:
+                self._turn()
+            except Exception as error:  # ZeroMQ's own thread would wait for a dead one
+                if self._limit.allows("turn"):
+                    self._log.error("the handshakes' watch goes on after an error", error=repr(error), exc_info=True)
+                self._closing.wait(POLL_MILLISECONDS / 1000)
+
+    def _turn(self) -> None:
+        with self._lock:
+            by_monitor = {watched.monitor: watched for watched in self._watched}
+        poller = zmq.Poller()
+        for monitor in by_monitor:
+            poller.register(monitor, zmq.POLLIN)
+        for monitor, _ in poller.poll(POLL_MILLISECONDS):
+            self._hear_burst(by_monitor[monitor])
+        self._connections.look()
 
     def _hear_burst(self, watched: _Watched) -> None:
         with contextlib.suppress(zmq.Again):

@@ -147,10 +147,14 @@ def _read_keys(root: Path, path: Path) -> list[bytes]:
             f"{path.parent.name} from where they were made"
         ) from None
     except OSError as error:
-        raise UserError(f"--keys {root}: cannot read {path}: {error.strerror}") from error
+        raise UserError(
+            f"--keys {root}: cannot read {path}: {error.strerror}; let the service's user read it (each "
+            "role reads the folder of its own name), or choose another folder"
+        ) from error
     if not keys or any(len(key) != Z85_LENGTH or not Z85_ALPHABET.issuperset(key) for key in keys):
         raise UserError(
-            f"--keys {root}: {path} is damaged; allowed: keys of {Z85_LENGTH} characters in Z85, one a line"
+            f"--keys {root}: {path} is damaged; allowed: keys of {Z85_LENGTH} characters in Z85, one a line: copy the "
+            f"folder {path.parent.name} again from where the keys were made"
         )
     return keys
 

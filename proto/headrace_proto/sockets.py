@@ -130,8 +130,11 @@ class ServiceSockets:
         """Connect anew where handshakes fail, with the keys as they are now; for the sockets' own thread, each turn.
 
         ZeroMQ itself gives up after a refusal, or where an answer is not its protocol (a proxy's, as a rule, while the
-        server behind it is away), and goes on with the old keys after a connection that broke.
+        server behind it is away), and goes on with the old keys after a connection that broke. Raises HeadraceError if
+        the thread has died that answers for the keys.
         """
+        if self._curve is not None:
+            self._curve.require_life()
         self._connections = [connection for connection in self._connections if not connection.socket.closed]
         now = time.monotonic()
         for connection in self._connections:

@@ -15,7 +15,7 @@ from waiting import wait_until
 from headrace_proto import keys, messages
 from headrace_proto.curve import Curve
 from headrace_proto.errors import HeadraceError, UserError
-from headrace_proto.keys import Keyring
+from headrace_proto.keys import Keyring, Role
 from headrace_proto.messages import Join, Leave, RolloutHeader
 from headrace_proto.sockets import ServiceSockets, is_loopback
 
@@ -146,6 +146,65 @@ def test_nobody_is_let_in_when_nobody_answers_for_the_keys(gate: SecuredGate) ->
     with closing(WaitingActor(gate.folder, gate.addresses["control"])) as actor:
         wait_until(lambda: sum(gate.all_failures.values()) > 1)
         assert not actor.is_answered()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_service_whose_thread_for_keys_has_died_says_so_and_can_still_be_closed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = service_sockets("gate", folder)
+    address = gate.bind(gate.make(zmq.ROUTER), ANY_PORT, "control-bind", "control", clients=["actor"])
+    gate.reconnect_refused()
+    curve = gate._curve
+    assert curve is not None
+
+    async def dies(message: list[bytes]) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(curve._authenticator, "handle_zap_message", dies)
+    with closing(WaitingActor(folder, address)):
+        wait_until(lambda: not curve._authenticator.is_alive())
+
+    with pytest.raises(HeadraceError, match="nobody can connect any more; start this service again"):
+        gate.reconnect_refused()
+    gate.close(linger=0)
+
+
+def test_an_error_about_one_clients_key_keeps_nobody_else_out(
+    gate: SecuredGate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accepted = Keyring.accepted
+    asked: list[int] = []
+
+    def fails_once(keyring: Keyring, roles: list[Role]) -> frozenset[bytes]:
+        asked.append(1)
+        if len(asked) == 1:
+            raise RecursionError
+        return accepted(keyring, roles)
+
+    monkeypatch.setattr(Keyring, "accepted", fails_once)
+    with gate.learner.make(zmq.PULL) as batches:
+        gate.learner.connect(batches, gate.addresses["batches"], "batches-address", server="gate")
+        wait_until(lambda: asked)
+        monkeypatch.undo()
+    with closing(WaitingActor(gate.folder, gate.addresses["control"])) as actor:
+        wait_until(actor.is_answered)
+
+
+def test_the_watch_over_handshakes_outlives_an_error(gate: SecuredGate, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed: list[int] = []
+
+    def fails() -> None:
+        failed.append(1)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(gate.service._sockets.connections, "look", fails)
+    wait_until(lambda: len(failed) > 1)
+    monkeypatch.undo()
+
+    with closing(service_sockets("actor", None, insecure=True)) as stranger:
+        assert not joins(stranger, gate.addresses["control"], 500)
+        wait_until(lambda: gate.failures("control", "not_curve"))
 
 
 class OpenDoor(Curve):

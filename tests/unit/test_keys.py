@@ -122,6 +122,17 @@ def test_a_damaged_file_is_named_with_what_is_allowed(folder: Path, content: byt
         Keyring(folder, "learner")
 
 
+def test_a_file_that_cannot_be_read_is_named_with_what_to_do(folder: Path) -> None:
+    path = folder / "learner" / "gate.pub"
+    path.unlink()
+    path.mkdir()
+
+    with pytest.raises(
+        UserError, match=r"cannot read .*learner/gate\.pub: Is a directory; let the service's user read"
+    ):
+        Keyring(folder, "learner")
+
+
 def test_rotating_keys_that_were_never_made_says_so(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"gate/gate\.pub is missing"):
         keys.rotate(tmp_path, ROLES)

@@ -11,6 +11,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from headrace_local import tether
 from headrace_local.interrupts import Interrupts
 from headrace_local.processes import ChildProcess, ProcessSpecification, Role, describe_status
 from headrace_local.restarts import Abort, Finish, Restart, RestartPolicy
-from headrace_local.scrape import Snapshot
+from headrace_local.scrape import Picture, Scraper, Snapshot
 from headrace_local.supervisor import Outcome, Supervisor
 from headrace_local.targets import TargetsFile
 from headrace_proto.errors import EXIT_STOPPED
@@ -365,6 +366,21 @@ class TestChildProcess:
         assert describe_status(-signal.SIGKILL) == "killed by SIGKILL"
 
 
+class TestScraper:
+    def test_metrics_that_cannot_be_read_are_said_and_read_again(self) -> None:
+        fails = [True]
+
+        def address() -> str | None:
+            if fails:
+                raise RuntimeError("of the parser")
+            return None
+
+        with closing(Scraper(Picture(1, 1), learner=address, gate=lambda: None)) as scraper:
+            wait_until(lambda: "metrics that can be read: RuntimeError" in scraper.latest.waiting_for)
+            fails.clear()
+            wait_until(lambda: scraper.latest.waiting_for == "the learner")
+
+
 class TestDisplay:
     def test_a_terminal_that_is_closed_ends_no_run(self) -> None:
         ours, theirs = pty.openpty()
@@ -433,7 +449,7 @@ print(interrupts.count)
 _SHOWS_ON_A_TERMINAL = """
 import sys
 from headrace_local import display
-from headrace_local.scrape import Snapshot
+from headrace_local.scrape import Picture, Scraper, Snapshot
 shown = display.for_output()
 shown.event("started", "before")
 sys.stdin.readline()

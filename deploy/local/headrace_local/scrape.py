@@ -9,7 +9,7 @@ import time
 import urllib.request
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -138,7 +138,10 @@ class Scraper:
 
     def _run(self) -> None:
         while not self._stopped.wait(PERIOD_SECONDS):
-            self.refresh()
+            try:
+                self.refresh()
+            except Exception as error:  # a picture that stands still would look like a run that does
+                self.latest = replace(self.latest, waiting_for=f"metrics that can be read: {error!r}")
 
 
 def fetch_metrics(address: str | None) -> Metrics:
