@@ -17,11 +17,12 @@ import pytest
 import zmq
 from made_up import a_run
 from prometheus_client import CollectorRegistry
-from waiting import wait_until
+from waiting import DEADLINE_SECONDS, wait_until
 
-from headrace_actor import service
+from headrace_actor import seeding, service
 from headrace_actor.service import ActorService
-from headrace_proto import SCHEMA_VERSION, codec, logs, messages, networks, rollouts, sockets
+from headrace_proto import SCHEMA_VERSION, codec, environments, logs, messages, networks, rollouts, sockets
+from headrace_proto.environments import VectorEnvironment
 from headrace_proto.errors import UserError
 from headrace_proto.lifecycle import StopSignal
 from headrace_proto.messages import (
@@ -39,6 +40,7 @@ from headrace_proto.messages import (
 from headrace_proto.metrics import ActorMetrics
 from headrace_proto.rollouts import Rollout
 from headrace_proto.settings import ActorSettings
+from headrace_proto.specification import RunSpecification
 from headrace_proto.telemetry import Health
 from headrace_proto.weights import Weights
 
@@ -389,6 +391,68 @@ def test_heartbeats_keep_a_session_that_waits_and_tell_what_for(tmp_path: Path) 
     peers.hear()
     assert [leave.code for leave in peers.left] == ["goodbye"]
     peers.close()
+
+
+@pytest.fixture
+def may_build(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """No game is built before it is set."""
+    event, make_vector = threading.Event(), environments.make_vector
+
+    def slowly(run: RunSpecification) -> VectorEnvironment:
+        assert event.wait(DEADLINE_SECONDS)
+        return make_vector(run)
+
+    monkeypatch.setattr(environments, "make_vector", slowly)
+    yield event
+    event.set()
+
+
+def test_games_that_take_longer_than_a_lease_to_start_cost_no_session(
+    tmp_path: Path, may_build: threading.Event
+) -> None:
+    peers = Peers(tmp_path, lease_seconds=1.0)
+    actor = Actor(peers.gate_address)
+    peers.wait_until(lambda: len(peers.heartbeats) >= 12)  # four a lease
+    assert (actor.health.waiting_for, peers.heartbeats[-1].waiting_for) == ("games", "games")
+    may_build.set()
+    start_playing(peers)
+    assert peers.wait_for_end_of(1)
+    assert len(peers.joined) == 1
+    actor.end()
+    peers.close()
+    assert actor.failure is None
+
+
+def test_a_session_that_is_lost_while_its_games_start_is_followed_by_games_of_the_next_ones_seat(
+    tmp_path: Path, may_build: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seats, game_seed = set(), seeding.game_seed
+
+    def noted(seed: int, actor: int, environment: int, life: int) -> int:
+        seats.add((actor, life))
+        return game_seed(seed, actor, environment, life)
+
+    monkeypatch.setattr(seeding, "game_seed", noted)
+    peers = Peers(tmp_path, lease_seconds=1.0)
+    peers.beats = False
+    first = Actor(peers.gate_address)
+    peers.wait_until(lambda: peers.joined)
+    peers.answer_join = lambda: peers.welcome.model_copy(update={"actor": 5, "life": 1})
+    peers.wait_until(lambda: len(peers.joined) >= 2)
+    peers.beats = True
+    may_build.set()
+    start_playing(peers)
+    assert {header.actor for header, _ in peers.wait_for_end_of(1)} == {5}
+    assert (5, 1) in seats
+    first.end()
+    peers.close()
+
+
+def test_an_actor_can_be_stopped_while_its_games_start(may_build: threading.Event, peers: Peers, actor: Actor) -> None:
+    peers.wait_until(lambda: actor.health.waiting_for == "games")
+    actor.end()
+    peers.wait_until(lambda: peers.left)
+    assert actor.failure is None
 
 
 def test_an_actor_keeps_trying_while_the_gate_is_not_ready(peers: Peers, actor: Actor) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from functools import partial
 
@@ -105,7 +106,7 @@ class ActorService:
 
     def _play(self, gate: GateLink, welcome: Welcome) -> None:
         with (
-            closing(Player(welcome, self._metrics)) as player,
+            closing(self._build(gate, welcome)) as player,
             closing(self._weights_link(gate, welcome, player)) as weights_link,
         ):
             patience = welcome.lease_seconds
@@ -121,6 +122,28 @@ class ActorService:
                 patience = welcome.lease_seconds
                 self._play_round(gate, player, grant, weights, welcome)
             raise Stopped("told to stop")
+
+    def _build(self, gate: GateLink, welcome: Welcome) -> Player:
+        """Start the games in a thread of their own: that may take longer than a lease, and heartbeats go on."""
+        began = time.monotonic()
+        builder = ThreadPoolExecutor(1, "games")
+        building = builder.submit(Player, welcome, self._metrics)
+        builder.shutdown(wait=False)
+
+        def attempt() -> Player | None:
+            wait([building], POLL_SECONDS)
+            gate.exchange()
+            return building.result() if building.done() else None
+
+        gate.session.waiting_for = "games"
+        try:
+            player = self._waiting.until("games", attempt, lambda: f"{welcome.run.game} starts")
+        except BaseException:
+            building.add_done_callback(_close_unwanted)
+            raise
+        gate.session.waiting_for = ""
+        self._log.info("games started", game=welcome.run.game, seconds=round(time.monotonic() - began, 3))
+        return player
 
     def _give_back(self, gate: GateLink, grant: CreditGrant) -> None:
         """Let others have the credit that this actor cannot play, so that they do not wait for it for ever."""
@@ -197,6 +220,11 @@ class ActorService:
     def _weights_link(self, gate: GateLink, welcome: Welcome, player: Player) -> WeightsLink:
         address = gate.reachable(welcome.weights_address)
         return WeightsLink(self._sockets, address, player.policy.fits, self._log)
+
+
+def _close_unwanted(building: Future[Player]) -> None:
+    if building.exception() is None:
+        building.result().close()
 
 
 def _reason(gate_waits_for: str) -> str:
