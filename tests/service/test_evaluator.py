@@ -135,7 +135,7 @@ def test_it_follows_the_newest_checkpoint_whatever_happens_to_the_folder(evaluat
         save(evaluator.run_dir, env_steps)
         evaluator.wait_for_evaluation(env_steps)
     damage(evaluator.run_dir, 24)
-    wait_until(lambda: "damaged checkpoint" in evaluator.log)
+    wait_until(lambda: "cannot use the checkpoint" in evaluator.log)
     evaluator.wait_for_waiting("a newer checkpoint")
     assert (evaluator.metric("env_steps"), evaluator.metric("evaluations_total")) == (16, 2)
     save(evaluator.run_dir, 32)
@@ -183,7 +183,7 @@ def test_started_beside_a_damaged_newest_it_warns_and_takes_the_one_before(evalu
     damage(evaluator.run_dir, 16)
     evaluator.start("--episodes", "1")
     evaluator.wait_for_evaluation(8)
-    assert "damaged checkpoint" in evaluator.log
+    assert "cannot use the checkpoint" in evaluator.log
     assert "cut short or damaged" in evaluator.log
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from headrace_learner import checkpoint_store, checkpoints, saving
 from headrace_learner.batches import Batch
-from headrace_learner.checkpoints import MODEL_FILE, STATE_FILE, CheckpointState, InvalidCheckpointError
+from headrace_learner.checkpoints import MODEL_FILE, STATE_FILE, Checkpoint, CheckpointState, InvalidCheckpointError
 from headrace_learner.saving import Saver
 from headrace_learner.training import Learner
 from headrace_proto.arguments import parse
@@ -156,6 +157,13 @@ def test_tensors_that_torch_cannot_hold_are_refused_when_they_are_loaded(tmp_pat
         saving.restore(a_learner(), checkpoints.read(folder))
 
 
+def test_a_checkpoint_that_is_gone_when_a_learner_loads_it_is_a_persons_mistake(tmp_path: Path) -> None:
+    checkpoint = checkpoints.read(a_checkpoint(tmp_path, 100))
+    (checkpoint.path / MODEL_FILE).unlink()
+    with pytest.raises(UserError, match=r"step-000000100 can be read no more: .*; choose another, or latest"):
+        saving.restore(a_learner(), checkpoint)
+
+
 @pytest.mark.parametrize("change", ["no random numbers", "other shapes", "odd name"])
 def test_a_checkpoint_of_other_tensors_than_a_learners_is_a_persons_mistake(tmp_path: Path, change: str) -> None:
     learner = a_learner()
@@ -259,6 +267,106 @@ def test_the_newest_and_the_best_by_return_are_kept(tmp_path: Path) -> None:
         a_checkpoint(tmp_path, step, returns)
     checkpoint_store.retain(tmp_path, keep=2)
     assert steps(tmp_path) == [300, 500, 600], "200 has the best mean, but of fewer than ten games"
+
+
+def by_another_release(folder: Path) -> None:
+    state = json.loads((folder / STATE_FILE).read_text())
+    (folder / STATE_FILE).write_text(json.dumps(state | {"a_newer_field": 1}))
+
+
+def in_another_format(folder: Path) -> None:
+    state = json.loads((folder / STATE_FILE).read_text())
+    (folder / STATE_FILE).write_text(json.dumps(state | {"format": 2}))
+
+
+def unreadable(folder: Path) -> None:
+    (folder / STATE_FILE).unlink()
+    (folder / STATE_FILE).mkdir()
+
+
+@pytest.mark.parametrize("choice", ["auto", "latest"])
+@pytest.mark.parametrize(
+    ("unusable", "why"),
+    [
+        (by_another_release, r"a_newer_field"),
+        (in_another_format, r"format"),
+        (unreadable, r"Is a directory"),
+        (damage_by_cutting, r"cut short or damaged"),
+    ],
+)
+def test_a_run_whose_checkpoints_can_all_not_be_used_is_not_begun_anew_beside_them(
+    tmp_path: Path, choice: str, unusable: Callable[[Path], None], why: str
+) -> None:
+    for step in (100, 200):
+        unusable(a_checkpoint(tmp_path, step))
+    with pytest.raises(
+        UserError, match=rf"none of them can be used; the newest: .*step-000000200: .*{why}.*; go on with"
+    ):
+        resolved(tmp_path, choice)
+    assert steps(tmp_path) == [100, 200]
+
+
+@pytest.mark.parametrize("choice", ["auto", "latest", "100"])
+def test_checkpoints_that_cannot_be_listed_are_not_taken_for_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, choice: str
+) -> None:
+    a_checkpoint(tmp_path, 100)
+
+    def broken(path: Path) -> Iterator[Path]:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "iterdir", broken)
+    with pytest.raises(UserError, match="cannot be listed: Input/output error; see to the disk"):
+        resolved(tmp_path, choice)
+
+
+@pytest.mark.parametrize("unusable", [by_another_release, unreadable, damage_by_a_flipped_bit])
+def test_what_cannot_be_read_is_neither_counted_nor_deleted(tmp_path: Path, unusable: Callable[[Path], None]) -> None:
+    for step in (10, 20, 30):
+        a_checkpoint(tmp_path, step)
+    for step in (100, 200, 300):
+        unusable(a_checkpoint(tmp_path, step))
+    checkpoint_store.retain(tmp_path, keep=2)
+    assert steps(tmp_path) == [20, 30, 100, 200, 300]
+
+
+def test_a_checkpoint_that_is_half_deleted_when_its_learner_is_killed_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_checkpoint(tmp_path, 100)
+    a_checkpoint(tmp_path, 200)
+
+    def killed(folder: Path, ignore_errors: bool = False) -> None:
+        if folder.exists():
+            (folder / STATE_FILE).unlink()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoint_store.retain(tmp_path, keep=1)
+    assert steps(tmp_path) == [200]
+    checkpoint_store.remove_partial(tmp_path)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-000000200"]
+
+
+def test_a_checkpoint_that_a_training_deletes_meanwhile_is_passed_over_in_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_checkpoint(tmp_path, 100)
+    read = checkpoints.read
+
+    def saved_meanwhile(folder: Path) -> Checkpoint:
+        if steps(tmp_path)[-1] != 200:
+            a_checkpoint(tmp_path, 200)
+            checkpoint_store.retain(tmp_path, keep=1)
+        return read(folder)
+
+    monkeypatch.setattr("headrace_learner.checkpoints.read", saved_meanwhile)
+    warnings = Warnings()
+    newest = checkpoint_store.resolve(tmp_path, "auto", warnings)
+    assert newest is not None
+    assert (newest.state.env_steps, warnings) == (200, [])
 
 
 def test_checkpoints_past_the_one_gone_on_from_are_set_aside_not_lost(tmp_path: Path) -> None:

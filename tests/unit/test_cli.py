@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from datetime import datetime
@@ -240,6 +241,21 @@ class TestResume:
     def test_a_checkpoint_away_from_any_run_makes_a_new_one(self, tmp_path: Path) -> None:
         path = _save(tmp_path / "cart", 100, "CartPole-v1", saved_at=1).rename(tmp_path / "copied")
         assert _found(tmp_path, str(path)).run_dir is None
+
+    def test_a_run_that_a_training_deletes_meanwhile_is_passed_over(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        gone = _save(tmp_path / "gone", 100, "CartPole-v1", saved_at=2)
+        _save(tmp_path / "cart", 100, "CartPole-v1", saved_at=1)
+        stat = Path.stat
+
+        def deleted_before_it_is_looked_at(path: Path, **options: bool) -> os.stat_result:
+            if path == gone:
+                shutil.rmtree(path, ignore_errors=True)
+            return stat(path, **options)
+
+        monkeypatch.setattr(Path, "stat", deleted_before_it_is_looked_at)
+        assert _found(tmp_path, "latest").run_dir == tmp_path / "cart"
 
     def test_auto_starts_anew_where_there_is_nothing(self, tmp_path: Path) -> None:
         assert resume.find(_settings("--runs", str(tmp_path), "--resume", "auto")) is None

@@ -66,7 +66,7 @@ def test_a_damaged_one_is_said_once_and_the_one_before_it_given(
     save(run_dir, 8)
     (save(run_dir, 16) / MODEL_FILE).write_bytes(b"cut")
     assert [given(follower), given(follower), given(follower)] == [8, None, None]
-    assert capsys.readouterr().out.count("damaged checkpoint") == 1
+    assert capsys.readouterr().out.count("cannot use the checkpoint") == 1
     save(run_dir, 16)
     assert given(follower) == 16
 

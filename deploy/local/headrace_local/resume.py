@@ -105,5 +105,6 @@ def _game_asked_for(settings: TrainSettings) -> str | None:
 
 
 def _newest_first(runs: Path) -> list[Path]:
-    saved = [(path.stat().st_mtime, path.parents[1]) for path in runs.glob(f"*/{CHECKPOINTS_FOLDER}/step-*")]
-    return list(dict.fromkeys(run_dir for _, run_dir in sorted(saved, reverse=True)))
+    saved = {path: checkpoint_store.last_saved(path) for path in runs.glob("*")}
+    known = {path: time for path, time in saved.items() if time is not None}
+    return sorted(known, key=lambda path: known[path], reverse=True)

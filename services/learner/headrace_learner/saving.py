@@ -114,6 +114,10 @@ def restore(learner: Learner, checkpoint: Checkpoint) -> None:
         )
     try:
         learner.load_tensors(checkpoint.tensors())
+    except OSError as error:
+        raise UserError(
+            f"the checkpoint {checkpoint.path} can be read no more: {error}; choose another, or latest"
+        ) from error
     except (InvalidCheckpointError, LookupError, ValueError, TypeError, RuntimeError) as error:
         raise UserError(
             f"cannot use the checkpoint {checkpoint.path}: its tensors are not this learner's: {error}; choose "

@@ -69,7 +69,7 @@ def find_checkpoint(settings: LearnerSettings, log: Logger) -> Checkpoint | None
         return checkpoint_store.resolve(
             settings.run_dir, settings.resume, lambda text: log.warning("checkpoint", warning=text)
         )
-    if checkpoint_store.folders(settings.run_dir):
+    if checkpoint_store.require_listed(settings.run_dir):
         raise UserError(
             f"--run-dir {settings.run_dir}: has checkpoints already; add --resume latest to go on, or choose another "
             "folder"
