@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -12,13 +14,16 @@ import numpy as np
 import pytest
 import structlog
 import torch
+from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
-from headrace_learner import checkpoint_store, evaluation, playing, run, single_environment
+from headrace_learner import checkpoint_policy, checkpoint_store, evaluation, playing, run, single_environment
 from headrace_learner.checkpoints import Checkpoint
 from headrace_learner.saving import Saver
+from headrace_learner.screens import Window
 from headrace_learner.training import Learner
 from headrace_proto import environments
+from headrace_proto.dense import Dense
 from headrace_proto.errors import UserError
 from headrace_proto.metrics import LearnerMetrics
 from headrace_proto.run_settings import RunSettings
@@ -116,6 +121,7 @@ def test_a_window_shows_the_game(
     [
         (["--game", "Pong"], r"that is ALE/Pong-v5, and the checkpoint .* is of CartPole-v1"),
         (["--name", "on"], "did you mean one"),
+        (["--name", "xyz"], "there are: one"),
         (["--checkpoint", "777777"], "there are: 0"),
         (["--checkpoint", "nowhere"], "no such path"),
         (["--episodes", "0"], "--episodes 0"),
@@ -125,6 +131,58 @@ def test_a_persons_mistake_says_what_is_allowed(tmp_path: Path, arguments: list[
     a_checkpoint(tmp_path / "one", "CartPole-v1")
     with pytest.raises(UserError, match=message):
         evaluation.main(["--runs", str(tmp_path), *arguments])
+
+
+@pytest.mark.parametrize("command", [evaluation.main, playing.main])
+def test_a_checkpoint_that_a_training_deletes_before_it_is_loaded_is_named_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Callable[[Sequence[str]], None]
+) -> None:
+    checkpoint = a_checkpoint(tmp_path / "one", "CartPole-v1")
+    load = Checkpoint.tensors
+
+    def deleted_meanwhile(chosen: Checkpoint) -> dict[str, torch.Tensor]:
+        shutil.rmtree(checkpoint.path)
+        return load(chosen)
+
+    monkeypatch.setattr(Checkpoint, "tensors", deleted_meanwhile)
+    with pytest.raises(
+        UserError, match=r"step-000000000 can be read no more: .*; a training deletes its older"
+    ) as told:
+        command(["--runs", str(tmp_path)])
+    assert "\n" not in str(told.value)
+
+
+def test_several_games_are_played_with_one_reading_of_the_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(os.environ, "SDL_VIDEODRIVER", "dummy")
+    checkpoint = a_checkpoint(tmp_path / "one", "CartPole-v1")
+    show = Window.show
+
+    def deleted_meanwhile(window: Window, frame: NDArray[np.uint8]) -> None:
+        shutil.rmtree(checkpoint.path, ignore_errors=True)
+        show(window, frame)
+
+    monkeypatch.setattr(Window, "show", deleted_meanwhile)
+    playing.main(["--runs", str(tmp_path), "--episodes", "2"])
+    assert "game 2: score" in capsys.readouterr().out
+
+
+def test_the_hidden_layer_of_a_checkpoint_is_played_as_actors_play_it_with_packed_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = a_checkpoint(tmp_path, "Breakout")
+    states = np.zeros((8, 4, 84, 84), np.uint8)
+    packed: list[int] = []
+    pack = Dense._packed_weight
+
+    def counted(layer: Dense, rows: int) -> torch.Tensor:
+        packed.append(rows)
+        return pack(layer, rows)
+
+    monkeypatch.setattr(Dense, "_packed_weight", counted)
+    checkpoint_policy.read(checkpoint, 0.0, seed=1).actions(states)
+    assert packed == [8]
 
 
 def test_a_video_that_cannot_be_written_is_a_persons_mistake(tmp_path: Path) -> None:

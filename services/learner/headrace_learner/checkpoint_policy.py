@@ -77,10 +77,19 @@ class SampledPolicy(CheckpointPolicy):
 
 def read(checkpoint: Checkpoint, epsilon: float, seed: int) -> CheckpointPolicy:
     """The policy that the actors of a checkpoint played by; raises OSError or InvalidCheckpointError."""
-    run = checkpoint.state.run
+    return make(read_network(checkpoint), checkpoint.state.run, epsilon, seed)
+
+
+def read_network(checkpoint: Checkpoint) -> ValueNetwork | PolicyNetwork:
+    """The network of that policy, as actors have it; raises OSError or InvalidCheckpointError."""
     torch.set_num_threads(1)
-    network = networks.build_for(run)
+    network = networks.build_for(checkpoint.state.run)
     load_copy(network, checkpoint.tensors(), "behaviour")
+    return network.eval()
+
+
+def make(network: ValueNetwork | PolicyNetwork, run: RunSpecification, epsilon: float, seed: int) -> CheckpointPolicy:
+    """The policy of a network of the run; `seed` is that of its random actions."""
     random = np.random.default_rng(seed)
     if isinstance(network, ValueNetwork):
         return GreedyPolicy(network, run.actions, epsilon, random)

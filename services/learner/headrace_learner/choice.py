@@ -6,10 +6,11 @@ import difflib
 import sys
 from pathlib import Path
 
-from headrace_learner import checkpoint_store
-from headrace_learner.checkpoints import Checkpoint
+from headrace_learner import checkpoint_policy, checkpoint_store
+from headrace_learner.checkpoints import Checkpoint, InvalidCheckpointError
 from headrace_proto import environments
 from headrace_proto.errors import UserError
+from headrace_proto.networks import PolicyNetwork, ValueNetwork
 from headrace_proto.settings import CheckpointChoice
 
 
@@ -20,9 +21,22 @@ def choose(settings: CheckpointChoice) -> Checkpoint:
     run_dir = _run_folder(settings) if names_run else settings.runs
     checkpoint = checkpoint_store.resolve(run_dir, choice, lambda text: print(text, file=sys.stderr))
     if checkpoint is None:
-        raise UserError(f"--checkpoint {choice}: {run_dir} has no whole checkpoint")
+        raise UserError(
+            f"--checkpoint {choice}: {run_dir} has no checkpoint any more; train on, or choose another run by --name"
+        )
     _require_game(settings, checkpoint)
     return checkpoint
+
+
+def read_network(checkpoint: Checkpoint) -> ValueNetwork | PolicyNetwork:
+    """The network of a checkpoint that was chosen; raises UserError if a training has deleted it since."""
+    try:
+        return checkpoint_policy.read_network(checkpoint)
+    except (OSError, InvalidCheckpointError) as error:
+        raise UserError(
+            f"the checkpoint {checkpoint.path} can be read no more: {error}; a training deletes its older checkpoints: "
+            "choose again, or raise its --keep"
+        ) from error
 
 
 def _require_game(settings: CheckpointChoice, checkpoint: Checkpoint) -> None:
@@ -48,14 +62,16 @@ def require_same_actions(checkpoint: Checkpoint) -> None:
 
 
 def _run_folder(settings: CheckpointChoice) -> Path:
-    runs = [path for path in settings.runs.glob("*") if checkpoint_store.folders(path)]
+    saved = {path: checkpoint_store.last_saved(path) for path in settings.runs.glob("*")}
+    runs = {path: time for path, time in saved.items() if time is not None}
     if settings.name is not None:
         folder = settings.runs / settings.name
         if folder in runs:
             return folder
         near = difflib.get_close_matches(settings.name, [path.name for path in runs], n=1, cutoff=0.3)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UserError(f"--name {settings.name}: {settings.runs} has no run of that name with checkpoints{hint}")
+        there = ", ".join(sorted(path.name for path in runs)) or "none; train one, or give --checkpoint a path"
+        hint = f"did you mean {near[0]}?" if near else f"there are: {there}"
+        raise UserError(f"--name {settings.name}: {settings.runs} has no run of that name with checkpoints; {hint}")
     if not runs:
         raise UserError(f"--runs {settings.runs}: no run there has checkpoints; train one, or give --checkpoint a path")
-    return max(runs, key=lambda path: max(saved.stat().st_mtime for saved in checkpoint_store.folders(path).values()))
+    return max(runs, key=lambda path: runs[path])

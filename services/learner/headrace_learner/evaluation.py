@@ -13,7 +13,7 @@ import numpy as np
 from headrace_learner import checkpoint_policy
 from headrace_learner.checkpoint_policy import CheckpointPolicy
 from headrace_learner.checkpoints import Checkpoint
-from headrace_learner.choice import choose
+from headrace_learner.choice import choose, read_network
 from headrace_proto import environments
 from headrace_proto.arguments import parse
 from headrace_proto.settings import EvaluateSettings
@@ -35,9 +35,10 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def evaluate(checkpoint: Checkpoint, episodes: int, epsilon: float, seed: int) -> list[float]:
-    """Raw scores of whole games in the order of their ends."""
-    policy = checkpoint_policy.read(checkpoint, epsilon, seed)
-    return [score for ended in play_games(policy, checkpoint.state.run, episodes, seed) for score in ended]
+    """Raw scores of whole games in the order of their ends; raises UserError if the checkpoint is there no more."""
+    run = checkpoint.state.run
+    policy = checkpoint_policy.make(read_network(checkpoint), run, epsilon, seed)
+    return [score for ended in play_games(policy, run, episodes, seed) for score in ended]
 
 
 def play_games(

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from contextlib import closing
 
 from headrace_learner import checkpoint_policy, single_environment
-from headrace_learner.checkpoints import Checkpoint
-from headrace_learner.choice import choose
+from headrace_learner.checkpoint_policy import CheckpointPolicy
+from headrace_learner.choice import choose, read_network
 from headrace_learner.screens import Screen, VideoFile, Window, WindowClosed
+from headrace_learner.single_environment import Environment
 from headrace_proto.arguments import parse
 from headrace_proto.settings import PlaySettings
 
@@ -17,15 +18,17 @@ def main(arguments: Sequence[str]) -> None:
     """Play, show and print the score of each game; raises UserError."""
     settings = parse(PlaySettings, arguments, "headrace play")
     checkpoint = choose(settings)
-    run = checkpoint.state.run
+    run, network = checkpoint.state.run, read_network(checkpoint)
     print(f"{run.game}  {checkpoint.path}  env_steps {checkpoint.state.env_steps:,}", flush=True)
     epsilon = checkpoint_policy.epsilon_for(run, settings.epsilon)
     rate = single_environment.frames_per_second(run)
     screen: Screen = VideoFile(settings.record, rate) if settings.record else Window(run.game, rate)
-    with closing(screen):
+    # One environment for all games: closing one of gymnasium's takes down the window that pygame shows.
+    with closing(screen), closing(single_environment.make(run, screen.show)) as environment:
         try:
             for episode in range(settings.episodes):
-                score = play(checkpoint, screen, epsilon, settings.seed + episode)
+                seed = settings.seed + episode
+                score = play(checkpoint_policy.make(network, run, epsilon, seed), environment, seed)
                 print(f"{run.game} game {episode + 1}: score {score:g}", flush=True)
         except WindowClosed:
             print("window closed")
@@ -33,15 +36,13 @@ def main(arguments: Sequence[str]) -> None:
         print(f"wrote {settings.record}")
 
 
-def play(checkpoint: Checkpoint, screen: Screen, epsilon: float, seed: int) -> float:
-    """Show one whole game and return its raw score."""
-    policy = checkpoint_policy.read(checkpoint, epsilon, seed)
+def play(policy: CheckpointPolicy, environment: Environment, seed: int) -> float:
+    """Play one whole game and return its raw score."""
     score, ended = 0.0, False
-    with closing(single_environment.make(checkpoint.state.run, screen.show)) as environment:
-        state, _ = environment.reset(seed=seed)
-        while not ended:
-            action = int(policy.actions(state[None])[0])
-            state, reward, terminated, truncated, _ = environment.step(action)
-            score += float(reward)
-            ended = terminated or truncated
+    state, _ = environment.reset(seed=seed)
+    while not ended:
+        action = int(policy.actions(state[None])[0])
+        state, reward, terminated, truncated, _ = environment.step(action)
+        score += float(reward)
+        ended = terminated or truncated
     return score
