@@ -161,7 +161,7 @@ def test_on_sigterm_it_saves_and_exits_with_a_status_that_says_that_it_was_stopp
     assert state.recent_returns == [21.0]
     rows = (learner.run_dir / "metrics.csv").read_text().splitlines()
     assert rows[0].startswith("time,env_steps,frames,updates,episodes,return_mean_100")
-    assert rows[1].split(",")[1:6] == ["8", "8", "1", "1", "21"]
+    assert rows[-1].split(",")[1:6] == ["8", "8", "1", "1", "21"]
     assert list(learner.run_dir.glob("events.out.tfevents.*"))
     settings = json.loads((learner.run_dir / "settings.json").read_text())
     assert settings["settings"]["batch_size"] == 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import resource
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from headrace_learner.reporting import Reporter
 from headrace_learner.training import Counters, Update
-from headrace_learner.training_log import METRICS_FILE
+from headrace_learner.training_log import METRICS_FILE, Row, TrainingLog
 from headrace_proto.metrics import LearnerMetrics
 
 RUN = a_run()
@@ -111,6 +112,62 @@ def test_curves_begin_once_there_is_room_for_them(tmp_path: Path, monkeypatch: p
     run.reporter.tick()
     run.reporter.close()
     assert len((tmp_path / METRICS_FILE).read_text().splitlines()) == 3, "a header, and a row of each"
+
+
+def test_a_row_is_written_also_while_nothing_is_trained_and_tensorboard_shows_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace_learner.reporting.ROW_SECONDS", 0)
+    run = Reported(tmp_path)
+    run.reporter.tick()
+    run.train(0, 1)
+    run.reporter.tick()
+    run.reporter.tick()
+    run.reporter.close()
+    rows = list(csv.DictReader((tmp_path / METRICS_FILE).read_text().splitlines()))
+    assert [row["lag_max"] for row in rows] == ["", "1", ""]
+    assert [row["return_mean_100"] for row in rows] == ["", "", ""]
+    assert len(EventAccumulator(str(tmp_path)).Reload().Scalars("losses/td_loss")) == 1
+
+
+EARLIER = "time,env_steps,frames,episodes,return_mean_100\r\n"
+NEWER = "time,env_steps,frames,updates,episodes,return_mean_100,loss,q,gradient_norm,learning_rate,epsilon,lag_mean,"
+
+
+def rows_after_resuming(run_dir: Path, content: str, env_steps: int = 800) -> list[dict[str, str]]:
+    (run_dir / METRICS_FILE).write_text(content, newline="")
+    log = TrainingLog(run_dir, env_steps)
+    log.row(Row(9.0, 900, 900, 5, 1, 21.0, 0.5, 1.0, 2.0, 0.1, 0.25, 1.0, 2, 1000.0))
+    log.close()
+    return list(csv.DictReader((run_dir / METRICS_FILE).read_text().splitlines()))
+
+
+def test_the_rows_of_a_release_with_other_columns_stay_beside_those_that_follow(tmp_path: Path) -> None:
+    rows = rows_after_resuming(tmp_path, EARLIER + "5.0,400,1600,1,7\r\n10.0,800,3200,2,8\r\n15.0,1200,4800,3,9\r\n")
+    assert [(row["env_steps"], row["return_mean_100"], row["loss"]) for row in rows] == [
+        ("400", "7", ""),
+        ("800", "8", ""),
+        ("900", "21", "0.5"),
+    ]
+
+
+def test_a_column_that_this_release_does_not_know_is_kept(tmp_path: Path) -> None:
+    rows = rows_after_resuming(
+        tmp_path, NEWER + "lag_max,steps_per_second,fashion\r\n" + "1,400," + "2," * 12 + "hat\r\n"
+    )
+    assert [row["fashion"] for row in rows] == ["hat", ""]
+
+
+def test_a_row_cut_inside_its_last_number_is_dropped(tmp_path: Path) -> None:
+    rows = rows_after_resuming(tmp_path, EARLIER + "5.0,400,1600,1,7.25\r\n10.0,800,3200,2,18.")
+    assert [row["return_mean_100"] for row in rows] == ["7.25", "21"]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "time,env_st", "\0\0\0\0\r\n\0", EARLIER + "5.0,4e2,1600,1,7\r\n5.0,400,1\r\n"]
+)
+def test_a_file_without_a_whole_row_hinders_no_curves(tmp_path: Path, content: str) -> None:
+    assert [row["return_mean_100"] for row in rows_after_resuming(tmp_path, content)] == ["21"]
 
 
 @contextmanager

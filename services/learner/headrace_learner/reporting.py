@@ -92,7 +92,7 @@ class Reporter:
         self._show_counters()
 
     def tick(self) -> None:
-        """Write a row and a line when they are due."""
+        """Write a row and a line when they are due, also while nothing is trained: waiting is time of the run too."""
         now = time.monotonic()
         if now - self._row_span.started >= ROW_SECONDS:
             self._write_row()
@@ -100,8 +100,9 @@ class Reporter:
             self._write_line()
 
     def close(self) -> None:
-        """Write the last row and line."""
-        self._write_row()
+        """Write the last row, if there is anything in it, and the last line."""
+        if self._row_span.transitions:
+            self._write_row()
         self._write_line()
         with self._whatever_the_disk_does():
             if self._curves is not None:
@@ -161,9 +162,8 @@ class Reporter:
         )
 
     def _write_row(self) -> None:
-        if self._row_span.transitions:
-            with self._whatever_the_disk_does():
-                self._opened_curves().row(self._row(self._row_span))
+        with self._whatever_the_disk_does():
+            self._opened_curves().row(self._row(self._row_span))
         self._row_span = Span(self._counters.env_steps)
 
     def _write_line(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -17,7 +18,7 @@ class Row:
     """One row of metrics.csv; what there is no number for yet is empty.
 
     time: seconds since the epoch; frames = env_steps x frame_skip; return_mean_100: raw score
-    lag_mean, lag_max: policy lag since the row before, in updates
+    lag_mean, lag_max: policy lag since the row before, in updates; None if nothing was trained
     logged: the algorithm's own quantities by name, which TensorBoard alone shows
     """
 
@@ -56,12 +57,12 @@ class TrainingLog:
 
     def __init__(self, run_dir: Path, env_steps: int) -> None:
         """Open both; raises OSError, as every method may."""
-        drop_rows_after(run_dir / METRICS_FILE, env_steps)
+        columns = drop_rows_after(run_dir / METRICS_FILE, env_steps)
         self._file = (run_dir / METRICS_FILE).open("a", newline="")
         self._events = EventFile(run_dir, purge_step=env_steps + 1 if env_steps else None)
-        self._rows = csv.writer(self._file)
+        self._rows = csv.DictWriter(self._file, columns, restval="")
         if self._file.tell() == 0:
-            self._rows.writerow(COLUMNS)
+            self._rows.writeheader()
 
     def episode(self, score: float, length: int, env_steps: int) -> None:
         """A game ended."""
@@ -69,9 +70,11 @@ class TrainingLog:
         self._events.scalar("charts/episodic_length", length, env_steps)
 
     def row(self, row: Row) -> None:
-        """Write a row to both."""
-        self._rows.writerow([_written(getattr(row, name)) for name in COLUMNS])
+        """Write a row to both, and to the CSV alone if nothing was trained since the row before."""
+        self._rows.writerow({name: _written(getattr(row, name)) for name in COLUMNS})
         self._file.flush()
+        if row.lag_max is None:
+            return
         for name, tag in _TAGS.items():
             value = getattr(row, name)
             if value is not None:
@@ -88,18 +91,31 @@ class TrainingLog:
             self._events.close()
 
 
-def drop_rows_after(path: Path, env_steps: int) -> None:
-    """Remove the rows of a metrics.csv past a step, and a last one that was cut short."""
+def drop_rows_after(path: Path, env_steps: int) -> list[str]:
+    """Remove the rows of a metrics.csv past a step, and a last line that was cut short; returns its columns.
+
+    Rows of a release with other columns stay: what is new stands in further columns, empty for them.
+    """
     if not path.exists():
-        return
-    with path.open(newline="") as file:
-        header, *rows = list(csv.reader(file)) or [COLUMNS]
-    position = COLUMNS.index("env_steps")
-    kept = [row for row in rows if len(row) == len(COLUMNS) and int(row[position]) <= env_steps]
+        return COLUMNS
+    whole, end, _ = path.read_bytes().rpartition(b"\n")
+    reader = csv.DictReader(io.StringIO((whole + end).decode(errors="replace"), newline=""))
+    header = list(reader.fieldnames or COLUMNS)
+    columns = header + [name for name in COLUMNS if name not in header]
+    kept = [row for row in reader if len(row) == len(header) and None not in row.values() and _is_until(row, env_steps)]
     partial = path.with_suffix(".partial")
     with partial.open("w", newline="") as file:
-        csv.writer(file).writerows([header, *kept])
+        writer = csv.DictWriter(file, columns, restval="")
+        writer.writeheader()
+        writer.writerows(kept)
     partial.replace(path)
+    return columns
+
+
+def _is_until(row: Mapping[str, str], env_steps: int) -> bool:
+    """Whether a row is of a step up to this one; not, if it has none."""
+    step = row.get("env_steps", "")
+    return step.isdecimal() and int(step) <= env_steps
 
 
 def _written(value: float | None) -> str:
