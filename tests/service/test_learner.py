@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import zmq
 from learner_thread import LearnerThread
 from made_up import GATE, a_batch_header, a_rollout, frames_of
 from small_gate import RUN, SmallGate, two_rollouts
 from waiting import wait_until
 
+from headrace_learner import checkpoints
+from headrace_learner.checkpoints import Checkpoint, CheckpointState
 from headrace_learner.training import choose_device
 from headrace_proto import weights
 from headrace_proto.errors import UserError
@@ -195,6 +200,52 @@ def test_a_finished_learner_that_stays_up_tells_a_gate_that_comes_later_and_ends
     assert (learner.health.ready, learner.health.waiting_for) == (True, "a signal to stop")
     learner.stop()
     assert learner.failure is None
+
+
+def test_a_deterministic_run_waits_for_room_for_the_checkpoint_that_its_next_epoch_begins_with(
+    gate: SmallGate, learner: LearnerThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = DiskThatFills()
+    monkeypatch.setattr("headrace_learner.checkpoints.write", disk.write)
+    monkeypatch.setattr("headrace_learner.service.ROOM_SECONDS", 0.0)
+    learner.start(deterministic=True, save_every=8)
+    first = gate.greet()
+    disk.is_full = True
+    gate.wait_for_trained(gate.send(two_rollouts()))
+    wait_until(lambda: learner.health.waiting_for == "room for a checkpoint")
+    wait_until(lambda: disk.refused[:3] == [8, 8, 8])
+    disk.is_full = False
+    wait_until(lambda: (heard := gate.hear()) and heard.learner != first.learner)
+    assert gate.progress[-1].env_steps == 8
+
+
+def test_a_deterministic_run_that_waits_for_room_ends_at_a_signal(
+    gate: SmallGate, learner: LearnerThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = DiskThatFills()
+    monkeypatch.setattr("headrace_learner.checkpoints.write", disk.write)
+    learner.start(deterministic=True, save_every=8)
+    gate.greet()
+    disk.is_full = True
+    gate.send(two_rollouts())
+    wait_until(lambda: learner.health.waiting_for == "room for a checkpoint")
+    learner.stop()
+    assert (learner.failure, disk.refused) == (None, [8])
+
+
+class DiskThatFills:
+    """Checkpoints find no room while it is full."""
+
+    def __init__(self) -> None:
+        self.is_full = False
+        self.refused: list[int] = []
+        self._write = checkpoints.write
+
+    def write(self, folder: Path, state: CheckpointState, tensors: dict[str, torch.Tensor]) -> Checkpoint:
+        if self.is_full:
+            self.refused.append(state.env_steps)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return self._write(folder, state, tensors)
 
 
 def test_a_run_that_has_checkpoints_is_not_written_over(gate: SmallGate, learner: LearnerThread) -> None:

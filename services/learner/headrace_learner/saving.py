@@ -54,9 +54,13 @@ class Saver:
                 "room that you may write to"
             ) from error
 
-    def save(self, learner: Learner, weights_version: int) -> None:
-        """Save unless this step is saved; a disk that fails is logged, and the earlier checkpoints stay."""
-        if self.last is not None and self.last.path == self._folder(learner):
+    def has_saved(self, learner: Learner) -> bool:
+        """Whether the step that a learner is at is saved."""
+        return self.last is not None and self.last.path == self._folder(learner)
+
+    def save(self, learner: Learner, weights_version: int, action: str = "training goes on") -> None:
+        """Save unless this step is saved; a disk that fails is logged with `action`, and earlier checkpoints stay."""
+        if self.has_saved(learner):
             return
         if not learner.parameters_are_finite():
             raise NonFiniteError(
@@ -66,9 +70,7 @@ class Saver:
             self._write(learner, weights_version)
             checkpoint_store.retain(self._settings.run_dir, self._settings.keep)
         except OSError as error:
-            self._log.error(
-                "checkpoint_failed", error=str(error), env_steps=learner.counters.env_steps, action="training goes on"
-            )
+            self._log.error("checkpoint_failed", error=str(error), env_steps=learner.counters.env_steps, action=action)
 
     def _folder(self, learner: Learner) -> Path:
         return checkpoint_store.folder_of(self._settings.run_dir, learner.counters.env_steps)

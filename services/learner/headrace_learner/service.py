@@ -31,6 +31,8 @@ from headrace_proto.weights import Weights
 POLL_SECONDS = 0.5
 FAREWELL_SECONDS = 1.0
 LONG_WAIT_SECONDS = 5.0
+ROOM_SECONDS = 10.0
+"""Between attempts to save what a deterministic run cannot go on without."""
 
 
 class End(Enum):
@@ -173,7 +175,22 @@ class Service:
         self._acknowledge(batch.header)
         if passes_multiple(before, after, self._settings.save_every):
             self._save()
-            self._is_epoch_over = self._has_epochs
+            if self._has_epochs:
+                self._end_epoch()
+
+    def _end_epoch(self) -> None:
+        """Wait until the checkpoint of this step is saved: from the one before, this epoch would be played again."""
+        tried = time.monotonic()
+        while not self._saver.has_saved(self._learner):
+            if self._stop.is_set:
+                return
+            self._health.beat("room for a checkpoint")
+            self._reporter.tick()
+            time.sleep(POLL_SECONDS)
+            if time.monotonic() - tried >= ROOM_SECONDS:
+                self._save()
+                tried = time.monotonic()
+        self._is_epoch_over = True
 
     def _is_publication_due(self, before: int, after: int) -> bool:
         # Batches cut short by rejections bring fewer steps: they are counted too, for the bound of the lag.
@@ -218,7 +235,8 @@ class Service:
 
     def _save(self) -> None:
         try:
-            self._saver.save(self._learner, self._standing.version)
+            action = "waiting for room" if self._has_epochs else "training goes on"
+            self._saver.save(self._learner, self._standing.version, action)
         except NonFiniteError as error:
             raise self._with_advice(error) from error
 
