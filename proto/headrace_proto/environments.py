@@ -24,7 +24,13 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from numpy.typing import NDArray
 
 from headrace_proto.errors import UserError
-from headrace_proto.specification import RunSpecification
+from headrace_proto.specification import (
+    LEAST_ACTIONS,
+    LONGEST_SIDE,
+    MOST_ACTIONS,
+    MOST_DIMENSIONS,
+    RunSpecification,
+)
 
 FRAME_PIXELS = 84
 ENTRY_POINT = "gymnasium.envs"
@@ -86,6 +92,7 @@ def spaces(game: Game) -> Spaces:
             f"--game {game.name}: has observations {observation} and actions {action}; "
             "allowed: a Box observation and a Discrete action space from 0"
         )
+    _require_within_limits(game, observation.shape, int(action.n))
     dtype: Literal["|u1", "<f4"] = "|u1" if observation.dtype == np.uint8 else "<f4"
     return Spaces(observation.shape, dtype, int(action.n))
 
@@ -159,6 +166,20 @@ def _make(game: Game) -> gymnasium.Env[Any, Any]:
         raise UserError(
             f"--game {game.name}: cannot be made here: {reason}; install what it needs, or choose another game"
         ) from error
+
+
+def _require_within_limits(game: Game, shape: tuple[int, ...], actions: int) -> None:
+    """Raise UserError for what a RunSpecification does not allow."""
+    if len(shape) > MOST_DIMENSIONS or not all(1 <= side <= LONGEST_SIDE for side in shape):
+        raise UserError(
+            f"--game {game.name}: has observations of shape {shape}; allowed: at most {MOST_DIMENSIONS} dimensions, "
+            f"each of 1 to {LONGEST_SIDE}; reshape or shrink them in a wrapper, or choose another game"
+        )
+    if not LEAST_ACTIONS <= actions <= MOST_ACTIONS:
+        raise UserError(
+            f"--game {game.name}: the number of its actions is {actions}; allowed: {LEAST_ACTIONS} to {MOST_ACTIONS}; "
+            "choose another game"
+        )
 
 
 def _squeeze(name: str) -> str:

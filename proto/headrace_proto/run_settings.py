@@ -12,7 +12,7 @@ from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, model_valida
 from headrace_proto.base_settings import Settings, resumed_settings
 from headrace_proto.conditions import CountsWith, counts
 from headrace_proto.presets import AlgorithmName, PresetName, preset_values
-from headrace_proto.specification import ExplorationKind, NetworkName
+from headrace_proto.specification import ABOVE_COUNT, ABOVE_STEPS, ExplorationKind, NetworkName
 
 OptimizerName = Literal["radam", "adam", "rmsprop", "rmsprop-keras"]
 TracesName = Literal["peng", "importance", "retrace"]
@@ -78,7 +78,9 @@ class OptimizerSettings(Settings):
     )
     optimizer_epsilon: float = Field(1e-8, gt=0, description="Epsilon of the optimizer.")
     gradient_clip: float = Field(10.0, ge=0, description="Largest norm of the gradient; 0 for no limit.")
-    batch_size: int = Field(128, ge=1, description="Transitions of a batch: whole rollouts until there are so many.")
+    batch_size: int = Field(
+        128, ge=1, lt=ABOVE_COUNT, description="Transitions of a batch: whole rollouts until there are so many."
+    )
     minibatches: Annotated[int, WITH_PQN] = Field(
         2, ge=1, description="Random parts of a batch with an optimizer step on each, in pqn."
     )
@@ -110,7 +112,9 @@ class EnvironmentSettings(Settings):
     fire_on_reset: bool = Field(False, description="Press FIRE at the start of a game.")
     life_loss_terminal: bool = Field(True, description="A lost life ends the episode for learning; the game goes on.")
     sticky_action_probability: float = Field(0.0, ge=0, le=1, description="Chance that the last action repeats.")
-    max_episode_frames: int = Field(108_000, ge=1, description="Frames after which a game is truncated: 30 minutes.")
+    max_episode_frames: int = Field(
+        108_000, ge=1, lt=ABOVE_COUNT, description="Frames after which a game is truncated: 30 minutes."
+    )
     reward_clip: float = Field(1.0, ge=0, description="Rewards are clipped to plus and minus this; 0 for no clipping.")
 
 
@@ -125,7 +129,10 @@ class ExplorationSettings(Settings):
         0.01, ge=0, le=1, description="What epsilon falls to with --exploration same."
     )
     epsilon_decay_steps: Annotated[int | None, WITH_VALUES] = Field(
-        300_000, ge=0, description="Steps over which epsilon falls from 1; without: a tenth of all, at most 1,000,000."
+        300_000,
+        ge=0,
+        lt=ABOVE_STEPS,
+        description="Steps over which epsilon falls from 1; without: a tenth of all, at most 1,000,000.",
     )
 
 
@@ -192,7 +199,7 @@ class RunSettings(
 
     game: str = Field("Breakout", description="An Atari game (Breakout, ALE/Breakout-v5) or a gymnasium id.")
     seed: int = Field(1, ge=0, lt=2**31, description="Seed of everything random in the run.")
-    steps: int = Field(10_000_000, ge=1, description="Transitions to train, in env_steps.")
+    steps: int = Field(10_000_000, ge=1, lt=ABOVE_STEPS, description="Transitions to train, in env_steps.")
     deterministic: bool = Field(
         False,
         description="One actor and the learner take turns: the same seed gives the same weights, whatever is killed.",

@@ -15,6 +15,14 @@ LSTM_UNITS = 256
 LONGEST_NAME = 255
 """Characters of a run's name, which is a folder's."""
 
+MOST_DIMENSIONS, LONGEST_SIDE = 4, 4096
+"""Of a frame's shape."""
+
+LEAST_ACTIONS, MOST_ACTIONS = 2, 1024
+
+ABOVE_COUNT, ABOVE_STEPS = 2**31, 2**63
+"""What transitions of a batch and frames of a game, and what env_steps of a run, stay below."""
+
 
 class RunSpecification(BaseModel):
     """The run as an actor sees it: game, preprocessing, exploration, network and the shape of a rollout.
@@ -31,25 +39,25 @@ class RunSpecification(BaseModel):
     environments_per_actor: int = Field(ge=1, le=1024)
     rollout_length: int = Field(ge=1, le=1024)
     n_step: int = Field(ge=1, le=1024)
-    batch_size: int = Field(ge=1, lt=2**31)
+    batch_size: int = Field(ge=1, lt=ABOVE_COUNT)
     network: NetworkName
     layer_norm: bool
     head: HeadName
     lstm: bool
-    frame_shape: list[Annotated[int, Field(ge=1, le=4096)]] = Field(max_length=4)
+    frame_shape: list[Annotated[int, Field(ge=1, le=LONGEST_SIDE)]] = Field(max_length=MOST_DIMENSIONS)
     frame_dtype: Literal["|u1", "<f4"]
     frame_stack: int = Field(ge=1, le=16)
-    actions: int = Field(ge=2, le=1024)
+    actions: int = Field(ge=LEAST_ACTIONS, le=MOST_ACTIONS)
     frame_skip: int = Field(ge=1, lt=2**31)
     noop_max: int = Field(ge=0, lt=2**31)
     fire_on_reset: bool
     life_loss_terminal: bool
     sticky_action_probability: float = Field(ge=0, le=1)
-    max_episode_frames: int = Field(ge=1, lt=2**31)
+    max_episode_frames: int = Field(ge=1, lt=ABOVE_COUNT)
     reward_clip: float = Field(ge=0, allow_inf_nan=False)
     exploration: ExplorationKind
     final_epsilon: float = Field(ge=0, le=1)
-    epsilon_decay_steps: int = Field(ge=0, lt=2**63)
+    epsilon_decay_steps: int = Field(ge=0, lt=ABOVE_STEPS)
     deterministic: bool
 
     @property

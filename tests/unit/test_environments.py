@@ -15,25 +15,37 @@ from headrace_learner import run
 from headrace_proto import environments
 from headrace_proto.environments import Game, Spaces
 from headrace_proto.errors import UserError
+from headrace_proto.rollouts import max_payload_bytes
 from headrace_proto.run_settings import RunSettings
 
 
 class Grid(gymnasium.Env[Any, Any]):
-    """A game whose observation is a small picture."""
+    """A game whose observation is an array."""
 
-    action_space = gymnasium.spaces.Discrete(2)
+    def __init__(self, shape: tuple[int, ...], actions: int) -> None:
+        self.observation_space = gymnasium.spaces.Box(0, 1, shape, np.float32)
+        self.action_space = gymnasium.spaces.Discrete(actions)
 
-    def __init__(self, **size: int) -> None:
-        self.observation_space = gymnasium.spaces.Box(0, 1, (size["height"], size["width"]), np.float32)
+
+GRIDS = {
+    "Small-v0": ((4, 2), 2),
+    "Narrow-v0": ((84, 35), 2),
+    "Large-v0": ((36, 36), 2),
+    "Huge-v0": ((2048, 2048), 2),
+    "Long-v0": ((4097, 2), 2),
+    "Empty-v0": ((4, 0), 2),
+    "Deep-v0": ((1, 1, 1, 1, 1), 2),
+    "Lone-v0": ((4,), 1),
+    "Many-v0": ((4,), 1025),
+}
 
 
 @pytest.fixture
 def grids() -> Iterator[None]:
-    names = {"Small-v0": (4, 2), "Narrow-v0": (84, 35), "Large-v0": (36, 36)}
-    for name, (height, width) in names.items():
-        gymnasium.register(name, Grid, kwargs={"height": height, "width": width})
+    for name, (shape, actions) in GRIDS.items():
+        gymnasium.register(name, Grid, kwargs={"shape": shape, "actions": actions})
     yield
-    for name in names:
+    for name in GRIDS:
         del gymnasium.registry[name]
 
 
@@ -138,3 +150,46 @@ def test_a_game_whose_package_is_not_installed_is_refused_in_one_line_with_what_
 @pytest.mark.parametrize(("game", "network"), [("Small-v0", "mlp"), ("Narrow-v0", "mlp"), ("Large-v0", "dqn-2013")])
 def test_pictures_too_small_for_convolutions_get_the_network_for_vectors(game: str, network: str) -> None:
     assert run.specify(RunSettings(game=game)).network == network
+
+
+@pytest.mark.usefixtures("grids")
+@pytest.mark.parametrize(
+    ("game", "line"),
+    [
+        ("Long-v0", r"observations of shape \(4097, 2\); allowed: at most 4 dimensions, each of 1 to 4096; reshape"),
+        ("Empty-v0", r"observations of shape \(4, 0\); allowed: at most 4 dimensions, each of 1 to 4096"),
+        ("Deep-v0", r"observations of shape \(1, 1, 1, 1, 1\); allowed: at most 4 dimensions"),
+        ("Lone-v0", r"the number of its actions is 1; allowed: 2 to 1024; choose another game"),
+        ("Many-v0", r"the number of its actions is 1025; allowed: 2 to 1024"),
+    ],
+)
+def test_a_game_beyond_what_actors_can_be_told_is_refused_in_one_line(game: str, line: str) -> None:
+    with pytest.raises(UserError, match=f"^--game {game}: .*{line}"):
+        environments.spaces(environments.find_game(game))
+
+
+@pytest.mark.usefixtures("grids")
+@pytest.mark.parametrize(
+    ("game", "length", "line"),
+    [
+        ("Huge-v0", 4, r"--rollout-length 4: each transition takes 16777228 bytes.*; allowed here: at most 2$"),
+        ("Huge-v0", 2, r"--game Huge-v0: the weights of its network take \d+ bytes.*choose a game of smaller"),
+    ],
+)
+def test_what_would_be_larger_than_a_message_is_refused_before_anything_is_sent(
+    game: str, length: int, line: str
+) -> None:
+    with pytest.raises(UserError, match=line):
+        run.specify(RunSettings(game=game, rollout_length=length))
+
+
+@pytest.mark.usefixtures("grids")
+def test_the_longest_rollout_that_is_allowed_fits_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace_learner.run.MAX_MESSAGE_BYTES", 40_000)
+    monkeypatch.setattr("headrace_learner.run._require_small_weights", lambda run: None)
+    with pytest.raises(UserError, match=r"allowed here: at most (\d+)$") as refused:
+        run.specify(RunSettings(game="Large-v0", rollout_length=256))
+    longest = int(str(refused.value).rpartition(" ")[2])
+    allowed = run.specify(RunSettings(game="Large-v0", rollout_length=longest))
+    longer = allowed.model_copy(update={"rollout_length": longest + 1})
+    assert max_payload_bytes(allowed) <= 40_000 < max_payload_bytes(longer)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from typing import Literal, get_args, get_origin
 
 import pytest
+from annotated_types import Le, Lt
+from pydantic import BaseModel
 
 from headrace_local.ancestor_flags import translate
 from headrace_local.train import check_capacity
@@ -26,6 +29,7 @@ from headrace_proto.settings import (
     PlaySettings,
     TrainSettings,
 )
+from headrace_proto.specification import RunSpecification
 
 
 def train_settings(*arguments: str, resumed: dict[str, object] | None = None) -> TrainSettings:
@@ -35,6 +39,24 @@ def train_settings(*arguments: str, resumed: dict[str, object] | None = None) ->
 def with_descendants(settings: type[Settings]) -> list[type[Settings]]:
     below = [found for child in settings.__subclasses__() for found in with_descendants(child)]
     return list(dict.fromkeys([settings, *below]))
+
+
+def largest(model: type[BaseModel], name: str) -> float:
+    """The largest number that a field allows, of whole numbers."""
+    limits = [limit.lt - 1 for limit in model.model_fields[name].metadata if isinstance(limit, Lt)]
+    limits += [limit.le for limit in model.model_fields[name].metadata if isinstance(limit, Le)]
+    return min(limits, default=math.inf)
+
+
+class TestLimits:
+    @pytest.mark.parametrize("name", sorted(RunSettings.model_fields.keys() & RunSpecification.model_fields.keys()))
+    def test_what_a_setting_allows_actors_can_be_told(self, name: str) -> None:
+        assert largest(RunSettings, name) <= largest(RunSpecification, name)
+
+    @pytest.mark.parametrize("flag", ["--batch-size", "--max-episode-frames"])
+    def test_a_number_too_large_for_the_wire_is_refused_as_a_persons_mistake(self, flag: str) -> None:
+        with pytest.raises(UserError, match=f"{flag} 2147483648: must be less than 2147483648"):
+            train_settings(flag, "2147483648")
 
 
 class TestPrecedence:

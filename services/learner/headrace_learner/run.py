@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import torch
+
 from headrace_learner import algorithms
-from headrace_proto import environments, networks
+from headrace_proto import environments, networks, rollouts
+from headrace_proto.codec import MAX_MESSAGE_BYTES
 from headrace_proto.combinations import require_combination
 from headrace_proto.errors import UserError
 from headrace_proto.run_settings import RunSettings
 from headrace_proto.specification import NetworkName, RunSpecification
+from headrace_proto.weights import MAX_HEADER_BYTES
 
 ATARI_FRAME_STACK = 4
 
@@ -58,5 +62,33 @@ def specify(settings: RunSettings, name: str = "") -> RunSpecification:
         epsilon_decay_steps=settings.decay_steps_of_epsilon,
         deterministic=settings.deterministic,
     )
-    networks.build_for(run)
+    _require_small_rollouts(run)
+    _require_small_weights(run)
     return run
+
+
+def _require_small_rollouts(run: RunSpecification) -> None:
+    """Raise UserError for rollouts that ZeroMQ would drop without a word."""
+    size, shorter = (rollouts.max_payload_bytes(run.model_copy(update={"rollout_length": n})) for n in (2, 1))
+    each = size - shorter
+    longest = 1 + (MAX_MESSAGE_BYTES - shorter) // each
+    if run.rollout_length <= longest:
+        return
+    what_to_do = f"allowed here: at most {longest}" if longest >= 1 else "not even one fits: choose another game"
+    raise UserError(
+        f"--rollout-length {run.rollout_length}: each transition takes {each} bytes, and a rollout, which is one "
+        f"message, at most {MAX_MESSAGE_BYTES}; {what_to_do}"
+    )
+
+
+def _require_small_weights(run: RunSpecification) -> None:
+    """Raise UserError for a network that cannot be built, and for weights that ZeroMQ would drop without a word."""
+    with torch.device("meta"):
+        tensors = networks.build_for(run).state_dict().values()
+    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    if size > MAX_MESSAGE_BYTES - MAX_HEADER_BYTES:
+        raise UserError(
+            f"--game {run.game}: the weights of its network take {size} bytes with states of shape {run.state_shape}, "
+            f"allowed: at most {MAX_MESSAGE_BYTES - MAX_HEADER_BYTES}, for they are published in one message; choose a "
+            "game of smaller observations, or shrink them in a wrapper"
+        )
