@@ -71,11 +71,19 @@ class TelemetryServer:
         threading.Thread(target=self._server.serve_forever, name="telemetry", daemon=True).start()
 
     def write_address(self, path: Path | None) -> None:
-        """Write the address to a file, for whoever chose port 0; whole or not at all."""
-        if path is not None:
+        """Write the address to a file, for whoever chose port 0; whole or not at all. Raises UserError if it cannot."""
+        if path is None:
+            return
+        try:
             partial = path.with_suffix(".partial")
             partial.write_text(self.address + "\n")
             partial.replace(path)
+        except (OSError, ValueError) as error:  # ValueError: a path without a name
+            reason = getattr(error, "strerror", None) or str(error)
+            raise UserError(
+                f"--metrics-address-file {path}: cannot write it: {reason}; choose a file in a folder that you may "
+                "write to"
+            ) from error
 
     def close(self) -> None:
         """Stop serving and free the port."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import functools
 import os
 import shutil
 import subprocess
@@ -207,6 +209,22 @@ class TestRunFolder:
         with run_folder.locked(tmp_path):
             pass
 
+    @pytest.mark.parametrize("call", ["open", "flock"])
+    def test_a_lock_that_cannot_be_had_is_a_persons_mistake(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+    ) -> None:
+        def refused(*_: object) -> None:
+            raise OSError(errno.EACCES, "Permission denied")
+
+        monkeypatch.setattr(*(("fcntl.flock", refused) if call == "flock" else (Path, "open", refused)))
+        with pytest.raises(UserError, match=r"lock: cannot .*: Permission denied; "):
+            run_folder.locked(tmp_path).__enter__()
+
+    def test_what_was_asked_for_that_cannot_be_written_is_a_persons_mistake(self, tmp_path: Path) -> None:
+        (tmp_path / run_folder.SETTINGS_FILE).mkdir()
+        with pytest.raises(UserError, match=r"train\.json: cannot write it: Is a directory; make room there, or"):
+            run_folder.record(tmp_path, _settings(), actors=1)
+
 
 class TestResume:
     def test_latest_is_of_the_run_that_saved_last(self, tmp_path: Path) -> None:
@@ -237,6 +255,37 @@ class TestResume:
         assert run_folder.adopt(tmp_path / "cart", checkpoint) == path
         assert run_folder.adopt(tmp_path / "fork", checkpoint) == tmp_path / "fork" / "checkpoints" / path.name
         assert checkpoint_store.folders(tmp_path / "fork")
+
+    @pytest.mark.parametrize("failure", ["no room", "gone"])
+    def test_a_checkpoint_that_cannot_be_copied_leaves_no_run_behind(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: str
+    ) -> None:
+        checkpoint = checkpoints.read(_save(tmp_path / "cart", 100, "CartPole-v1", saved_at=1))
+        fork = run_folder.create(tmp_path, "fork")
+        if failure == "gone":
+            shutil.rmtree(checkpoint.path)
+        else:
+            monkeypatch.setattr("shutil.copytree", functools.partial(shutil.copytree, copy_function=no_room))
+        reason = {"no room": "No space left on device", "gone": "No such file or directory"}[failure]
+        with pytest.raises(
+            UserError, match=f"step-000000100: cannot be copied to .*: .*{reason}.*; make room there"
+        ) as told:
+            run_folder.adopt(fork, checkpoint)
+        assert "\n" not in str(told.value)
+        assert not fork.exists()
+
+    def test_a_checkpoint_is_copied_whole_or_not_at_all(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        checkpoint = checkpoints.read(_save(tmp_path / "cart", 100, "CartPole-v1", saved_at=1))
+        seen: list[dict[int, Path]] = []
+        copy = shutil.copy2
+
+        def looked_at(source: str, destination: str, **options: bool) -> str:
+            seen.append(checkpoint_store.folders(tmp_path / "fork"))
+            return str(copy(source, destination, **options))
+
+        monkeypatch.setattr("shutil.copytree", functools.partial(shutil.copytree, copy_function=looked_at))
+        run_folder.adopt(tmp_path / "fork", checkpoint)
+        assert seen == [{}, {}]
 
     def test_a_checkpoint_away_from_any_run_makes_a_new_one(self, tmp_path: Path) -> None:
         path = _save(tmp_path / "cart", 100, "CartPole-v1", saved_at=1).rename(tmp_path / "copied")
@@ -319,6 +368,10 @@ class TestResume:
         (tmp_path / "cart" / "train.json").write_text(content)
         with pytest.raises(UserError, match=r"train\.json: is damaged; .*--capacity.*: remove it, and give those"):
             train.read_settings(["--runs", str(tmp_path), "--resume", "latest"])
+
+
+def no_room(source: str, destination: str, **options: bool) -> str:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def _settings(*arguments: str) -> TrainSettings:

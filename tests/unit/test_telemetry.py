@@ -7,6 +7,7 @@ import struct
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -15,6 +16,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from waiting import wait_until
 
+from headrace_proto.errors import UserError
 from headrace_proto.telemetry import Health, TelemetryServer
 
 CLOSE_WITH_RESET = struct.pack("ii", 1, 0)
@@ -33,6 +35,15 @@ class SlowCollector(Collector):
 
     def describe(self) -> Iterator[Metric]:
         return iter(())
+
+
+@pytest.mark.parametrize("path", ["no/such/folder/address", "", "taken"])
+def test_a_file_for_the_address_that_cannot_be_written_is_a_persons_mistake(tmp_path: Path, path: str) -> None:
+    (tmp_path / "taken").mkdir()
+    file = tmp_path / path if path else Path()
+    refused = pytest.raises(UserError, match=f"--metrics-address-file {file}: cannot write it: .*; choose a file")
+    with closing(TelemetryServer(CollectorRegistry(), Health(), "127.0.0.1", 0)) as server, refused:
+        server.write_address(file)
 
 
 def test_a_scrape_that_was_given_up_leaves_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:

@@ -7,12 +7,12 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from headrace_learner import checkpoint_store
+from headrace_learner import checkpoint_store, checkpoints
 from headrace_learner.checkpoints import Checkpoint
 from headrace_proto.errors import UserError
 from headrace_proto.names import flag_name
@@ -46,11 +46,26 @@ def create(runs: Path, name: str) -> Path:
 
 
 def adopt(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Where a checkpoint lies in the run's own folder; one of another run is copied, so that a restart finds it."""
+    """Where a checkpoint lies in the run's own folder; one of another run is copied, so that a restart finds it.
+
+    Whole or not at all; raises UserError if it cannot be copied, and leaves no run behind that has nothing in it.
+    """
     if checkpoint.path.absolute().is_relative_to(folder.absolute()):
         return checkpoint.path
     own = checkpoint_store.folder_of(folder, checkpoint.state.env_steps)
-    shutil.copytree(checkpoint.path, own)
+    partial = own.with_name(checkpoints.partial_name(own.name))
+    try:
+        shutil.copytree(checkpoint.path, partial)
+        partial.rename(own)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        for made in (own.parent, folder):
+            with suppress(OSError):  # what has something else in it stays
+                made.rmdir()
+        raise UserError(
+            f"{checkpoint.path}: cannot be copied to {own}: {_reason(error)}; make room there, choose a folder "
+            "to write in by --runs, or another checkpoint if this one is gone"
+        ) from error
     return own
 
 
@@ -63,7 +78,9 @@ def record(folder: Path, settings: TrainSettings, actors: int) -> None:
         partial.write_text(json.dumps(content, indent=2) + "\n")
         partial.replace(path)
     except OSError as error:
-        raise UserError(f"{path}: cannot write it: {error.strerror}; make room, or let it be written") from error
+        raise UserError(
+            f"{path}: cannot write it: {error.strerror}; make room there, or choose a folder to write in by --runs"
+        ) from error
 
 
 def recorded(folder: Path) -> dict[str, Any]:
@@ -87,9 +104,30 @@ def recorded(folder: Path) -> dict[str, Any]:
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold the run; raises UserError where another `headrace train` does. The kernel frees it at any end."""
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{folder}: another `headrace train` has this run; stop it or choose another") from None
+    with _lock_of(folder):
         yield
+
+
+def _lock_of(folder: Path) -> IO[str]:
+    path = folder / "lock"
+    try:
+        lock = path.open("w")
+    except OSError as error:
+        raise UserError(f"{path}: cannot write it: {error.strerror}; go on with a run that you may write to") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        if isinstance(error, BlockingIOError):
+            raise UserError(f"{folder}: another `headrace train` has this run; stop it or choose another") from None
+        raise UserError(
+            f"{path}: cannot be locked: {error.strerror}; choose a folder by --runs whose file system has locks"
+        ) from error
+    return lock
+
+
+def _reason(error: OSError) -> str:
+    """What went wrong; of what several files went wrong with, the first."""
+    if isinstance(error, shutil.Error) and error.args and error.args[0]:
+        return str(error.args[0][0][-1])
+    return error.strerror or str(error)

@@ -161,4 +161,7 @@ def _write_settings(settings: LearnerSettings, checkpoint: Checkpoint | None, lo
         if checkpoint is not None:
             log.error("settings_not_written", path=str(path), error=str(error), action="training goes on")
             return
-        raise UserError(f"--run-dir {settings.run_dir}: cannot write {path}: {error.strerror}") from error
+        raise UserError(
+            f"--run-dir {settings.run_dir}: cannot write {path}: {error.strerror}; choose a folder with room that "
+            "you may write to"
+        ) from error
