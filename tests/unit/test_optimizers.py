@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from made_up import a_run
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from headrace_learner import optimizers
 from headrace_learner.optimizers import RAdam, RMSProp, rectification
@@ -114,6 +116,29 @@ def test_the_rectification_is_nothing_at_first_and_rises_to_one() -> None:
     assert factors[:2] == [0.0, 0.0]
     assert factors == sorted(factors)
     assert factors[-1] == pytest.approx(1.0)
+
+
+class Reads(TorchDispatchMode):
+    """Counts how often a tensor's number is read, for which a device is waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += operator is torch.ops.aten._local_scalar_dense.default
+        return operator(*args, **kwargs or {})
+
+
+def test_radam_reads_one_number_a_step_however_many_parameters_it_has() -> None:
+    network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    optimizer = optimizers.make(RunSettings(optimizer="radam"), network.parameters())
+    reads = Reads()
+    for _ in range(2):
+        network(torch.ones(1, 2)).sum().backward()
+        with reads:
+            optimizer.step()
+    assert reads.count == 1, "the second step's: before the first there is no number"
 
 
 def test_radam_leaves_the_learning_rate_that_was_set() -> None:

@@ -13,14 +13,18 @@ from hypothesis import settings as trials
 from hypothesis import strategies as st
 from made_up import a_batch, a_rollout, a_run
 from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
 
 from headrace_learner import algorithms, replay, transitions
 from headrace_learner.algorithms.q_learning import QLearning
 from headrace_learner.batches import Batch
 from headrace_learner.replay import SMALLEST_PRIORITY, Replay, Sample
 from headrace_learner.replay_memory import require_memory
+from headrace_learner.replay_training import ReplayTraining
+from headrace_learner.training import Learner
 from headrace_proto.combinations import require_combination
 from headrace_proto.errors import UserError
+from headrace_proto.metrics import LearnerMetrics
 from headrace_proto.presets import AlgorithmName
 from headrace_proto.run_settings import RunSettings
 
@@ -149,6 +153,28 @@ class TestSampling:
         weights = kept.sample(10).transitions.weights
         assert weights is not None
         assert set(weights.tolist()) == {1.0}
+
+    @pytest.mark.parametrize(
+        ("chosen", "times"),
+        [
+            ({"replay": "uniform"}, 0),
+            ({"replay": "prioritized", "priority_exponent": 0.0}, 0),
+            ({"replay": "prioritized"}, 4),
+        ],
+    )
+    def test_priorities_are_updated_only_where_they_make_a_difference(
+        self, monkeypatch: pytest.MonkeyPatch, chosen: dict[str, Any], times: int
+    ) -> None:
+        updated: list[NDArray[np.int64]] = []
+        monkeypatch.setattr(Replay, "update_priorities", lambda kept, places, errors: updated.append(places))
+        sampling = {"batch_size": 8, "replay_min_size_to_sample": 8, "samples_per_insert": 4.0, "replay_max_size": 100}
+        settings = RunSettings(**{"algorithm": "nstep-q", **sampling, **chosen})
+        training = ReplayTraining(
+            Learner(settings, RUN, torch.device("cpu")), RUN, LearnerMetrics(CollectorRegistry()).replay
+        )
+        updates = [update for first in (0, 8) for update in training.train(numbered(first, 8), version=1)]
+        assert len(updates) >= 4
+        assert len(updated[:4]) == times
 
     @trials(deadline=None)
     @given(

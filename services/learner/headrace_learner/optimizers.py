@@ -62,7 +62,9 @@ class RAdam(torch.optim.Adam):
         """Move every parameter that has a gradient."""
         assert closure is None, "a closure is for line searches"
         rates = [group["lr"] for group in self.param_groups]
-        done = max((int(state["step"]) for state in self.state.values()), default=0)
+        # All parameters have made as many steps; to read the number of one waits for the device, and once is enough.
+        state = next(iter(self.state.values()), None)
+        done = int(state["step"]) if state else 0
         for group in self.param_groups:
             group["lr"] *= rectification(done + 1, group["betas"][1])
         super().step()

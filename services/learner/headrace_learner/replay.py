@@ -77,6 +77,11 @@ class Replay:
         """Number of transitions that may be sampled."""
         return self._size
 
+    @property
+    def has_priorities(self) -> bool:
+        """Whether errors make a difference: in a uniform replay every priority is 1, and need not be updated."""
+        return self._alpha > 0
+
     def insert(self, batch: Batch, parts: NStepTargets) -> None:
         """Keep a batch's transitions with what n steps brought each; the oldest rollouts make room."""
         first, count = self._arrived, len(batch)

@@ -70,8 +70,9 @@ class ReplayTraining:
             sample.transitions.to(learner.device), learner.online, learner.target, rollouts=self._batch_size
         )
         update = learner.step(evaluation, started)
-        assert evaluation.errors is not None
-        self._replay.update_priorities(sample.places, evaluation.errors.cpu().numpy())
+        if self._replay.has_priorities:
+            assert evaluation.errors is not None
+            self._replay.update_priorities(sample.places, evaluation.errors.cpu().numpy())
         ages = np.maximum(0, version - sample.versions)
         for age, times in zip(*np.unique(ages, return_counts=True), strict=True):
             self._metrics.sample_age.observe(int(age), int(times))

@@ -45,7 +45,7 @@ class OneStepSarsa(Algorithm):
         last = np.cumsum(batch.lengths) - 1
         following = torch.from_numpy(batch.next_rows).to(device)
         with torch.no_grad():
-            values = target(batch.states[following])
+            values = target(batch.states_of(following))
             # Within a rollout the next action is the next transition's; the last ones are put right below.
             after = taken(values, batch.actions.roll(-1))
             final, epsilons = values[last], torch.from_numpy(batch.epsilons).to(device)
