@@ -22,9 +22,9 @@ from headrace_proto.run_settings import RunSettings
 class Grid(gymnasium.Env[Any, Any]):
     """A game whose observation is an array."""
 
-    def __init__(self, shape: tuple[int, ...], actions: int) -> None:
-        self.observation_space = gymnasium.spaces.Box(0, 1, shape, np.float32)
-        self.action_space = gymnasium.spaces.Discrete(actions)
+    def __init__(self, **sizes: Any) -> None:
+        self.observation_space = gymnasium.spaces.Box(0, 1, sizes["shape"], np.float32)
+        self.action_space = gymnasium.spaces.Discrete(sizes["actions"])
 
 
 GRIDS = {

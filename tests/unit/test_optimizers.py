@@ -118,11 +118,11 @@ def test_the_rectification_is_nothing_at_first_and_rises_to_one() -> None:
     assert factors[-1] == pytest.approx(1.0)
 
 
-class Reads(TorchDispatchMode):
+class Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts how often a tensor's number is read, for which a device is waited for."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.count = 0
 
     def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

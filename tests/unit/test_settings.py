@@ -7,7 +7,6 @@ from contextlib import suppress
 from typing import Literal, get_args, get_origin
 
 import pytest
-from annotated_types import Le, Lt
 from pydantic import BaseModel
 
 from headrace_local.ancestor_flags import translate
@@ -43,8 +42,8 @@ def with_descendants(settings: type[Settings]) -> list[type[Settings]]:
 
 def largest(model: type[BaseModel], name: str) -> float:
     """The largest number that a field allows, of whole numbers."""
-    limits = [limit.lt - 1 for limit in model.model_fields[name].metadata if isinstance(limit, Lt)]
-    limits += [limit.le for limit in model.model_fields[name].metadata if isinstance(limit, Le)]
+    found = model.model_fields[name].metadata
+    limits = [min(getattr(limit, "lt", math.inf) - 1, getattr(limit, "le", math.inf)) for limit in found]
     return min(limits, default=math.inf)
 
 
