@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from math import log
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from finite_differences import assert_gradient_is_that_of
 from made_up import a_batch, a_rollout, a_run
 from torch import Tensor, nn
 
@@ -167,21 +167,7 @@ def test_the_gradient_is_that_of_finite_differences_with_targets_and_weights_hel
         return float(losses.mean())
 
     algorithm.evaluate(batch, network, network).loss.backward()  # type: ignore[no-untyped-call]
-    for parameter in network.parameters():
-        assert parameter.grad is not None
-        direction = torch.randn_like(parameter)
-        slope = float((parameter.grad * direction).sum())
-        assert slope == pytest.approx(_slope(objective, parameter, direction), rel=1e-4, abs=1e-7)
-
-
-def _slope(objective: Callable[[], float], parameter: Tensor, direction: Tensor, step: float = 1e-5) -> float:
-    with torch.no_grad():
-        parameter.add_(direction, alpha=step)
-        above = objective()
-        parameter.sub_(direction, alpha=2 * step)
-        below = objective()
-        parameter.add_(direction, alpha=step)
-    return (above - below) / (2 * step)
+    assert_gradient_is_that_of(objective, network)
 
 
 def test_each_rollout_is_unrolled_from_its_own_state_whatever_lies_beside_it() -> None:

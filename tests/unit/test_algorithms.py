@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from finite_differences import assert_gradient_is_that_of
 from made_up import a_batch, a_rollout, a_run
 from torch import Tensor, nn
 
 from headrace_learner import algorithms, run, transitions
+from headrace_learner.algorithms.interface import Evaluation
 from headrace_learner.algorithms.one_step_sarsa import OneStepSarsa
 from headrace_learner.algorithms.pqn import PQN
 from headrace_learner.algorithms.q_learning import QLearning
@@ -51,9 +53,14 @@ def a_game(*, terminated: bool = False, truncated: bool = False) -> Batch:
     return a_batch(a_run(), [rollout])
 
 
+def q_learning(**settings: Any) -> QLearning:
+    made = algorithms.make(RunSettings(**settings))
+    assert isinstance(made, QLearning)
+    return made
+
+
 def targets_of(batch: Batch, **settings: Any) -> list[float]:
-    algorithm = algorithms.make(RunSettings(**{"algorithm": "nstep-q", "discount": 0.5, **settings}))
-    assert isinstance(algorithm, QLearning)
+    algorithm = q_learning(**{"algorithm": "nstep-q", "discount": 0.5, **settings})
     seen = transitions.of_batch(batch, algorithm.look_ahead(batch))
     targets: list[float] = algorithm.targets(seen, ONLINE, TARGET).tolist()
     return targets
@@ -255,38 +262,150 @@ def test_losses_by_hand() -> None:
     assert float(reduced_loss(values, targets, "squared", "transition", 2, weights)) == pytest.approx((0.25 + 2) / 3)
 
 
-@pytest.mark.parametrize("loss", ["huber", "squared"])
-@pytest.mark.parametrize("algorithm", ["pqn", "nstep-q", "one-step-q", "one-step-sarsa"])
-def test_the_gradient_is_that_of_finite_differences_and_none_flows_through_the_target(
-    algorithm: str, loss: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+HUBER_OR_SQUARED = pytest.mark.parametrize("loss", ["huber", "squared"])
+REDUCTIONS = pytest.mark.parametrize("reduction", ["transition", "rollout"])
+
+
+def losses_by_hand(loss: str, errors: list[float]) -> list[float]:
+    """Of errors that are all larger than one."""
+    assert min(errors) > 1
+    return [error - 1 / 2 if loss == "huber" else error**2 for error in errors]
+
+
+def two_unequal_games() -> Batch:
+    """`a_game` with the actions 0, 0, 1, and a last transition in (2 3): action 1, reward 3, and the game is over."""
+    actions = np.array([0, 0, 1], np.int32)
+    rewards = np.array([1, 2, 4], np.float32)
+    longer = a_rollout(a_run(), 3, frames=FRAMES, actions=actions, rewards=rewards)
+    frames = np.array([[2, 3, 0, 0], [9, 9, 0, 0]], np.float32)
+    last = {"actions": np.array([1], np.int32), "rewards": np.array([3], np.float32), "terminated": True}
+    return a_batch(a_run(), [longer, a_rollout(a_run(), 1, frames=frames, **last)])
+
+
+ERRORS: dict[str, list[float]] = {
+    "nstep-q": [1 + 1 + 1 + 80 / 8 + 1, 2 + 2 + 80 / 4 + 3, 4 + 80 / 2 + 5, 3 + 3],
+    "one-step-q": [1 + 40 / 2 + 1, 2 + 60 / 2 + 3, 4 + 80 / 2 + 5, 3 + 3],
+    "one-step-sarsa": [1 + 30 / 2 + 1, 2 + 50 / 2 + 3, 4 + (0.75 * 80 + 0.25 * 75) / 2 + 5, 3 + 3],
+}
+"""Targets less the online network's values, which are -1, -3, -5 and -3."""
+
+
+@HUBER_OR_SQUARED
+@REDUCTIONS
+@pytest.mark.parametrize("algorithm", list(ERRORS))
+def test_the_loss_of_a_batch_by_hand(algorithm: str, reduction: str, loss: str) -> None:
+    settings = RunSettings(algorithm=algorithm, discount=0.5, n_step=3, loss=loss, loss_reduction=reduction)
+    (evaluation,) = algorithms.make(settings).evaluations(two_unequal_games(), ONLINE, TARGET, torch.Generator())
+    total = sum(losses_by_hand(loss, ERRORS[algorithm]))
+    assert float(evaluation.loss.detach()) == pytest.approx(total / {"transition": 4, "rollout": 2}[reduction])
+    assert evaluation.q_values.tolist() == [-1, -3, -5, -3]
+    assert evaluation.minibatch is None
+
+
+@HUBER_OR_SQUARED
+@REDUCTIONS
+@pytest.mark.parametrize("algorithm", ["nstep-q", "one-step-q"])
+def test_the_loss_of_a_replays_sample_by_hand(algorithm: str, reduction: str, loss: str) -> None:
+    made = q_learning(algorithm=algorithm, discount=0.5, n_step=3, loss=loss, loss_reduction=reduction)
+    batch = two_unequal_games()
+    weights = [1.0, 0.5, 0.0, 0.25]
+    seen = replace(transitions.of_batch(batch, made.look_ahead(batch)), weights=torch.tensor(weights))
+    evaluation = made.evaluate_transitions(seen, ONLINE, TARGET, rollouts=8)
+    losses = losses_by_hand(loss, ERRORS[algorithm])
+    total = sum(weight * each for weight, each in zip(weights, losses, strict=True))
+    assert float(evaluation.loss.detach()) == pytest.approx(total / {"transition": 4, "rollout": 8}[reduction])
+    assert evaluation.errors is not None
+    assert evaluation.errors.tolist() == ERRORS[algorithm]  # as they are, for the priorities
+
+
+@REDUCTIONS
+@pytest.mark.parametrize("minibatches", [1, 2, 3])
+def test_the_losses_of_pqns_minibatches_by_hand(minibatches: int, reduction: str) -> None:
+    # Values are 1, 3, 5 and 3; the largest of the states after them 4, 6 and 8, and nothing comes after the last one.
+    last = 4 + 8 / 2
+    middle = 2 + (6 + last) / 4
+    errors = np.array([1 + (4 + middle) / 4 - 1, middle - 3, last - 5, 3 - 3])
+    online, algorithm = Table(), pqn(minibatches=minibatches, loss_reduction=reduction)
+    trained: list[int] = []
+    for evaluation in algorithm.evaluations(two_unequal_games(), online, online, torch.Generator()):
+        rows = np.arange(4) if evaluation.minibatch is None else evaluation.minibatch
+        # Of its two rollouts each minibatch has as large a part as of its transitions.
+        divisor = {"transition": len(rows), "rollout": 2 / minibatches}[reduction]
+        assert float(evaluation.loss.detach()) == pytest.approx((errors[rows] ** 2).sum() / divisor)
+        trained += rows.tolist()
+    assert sorted(trained) == [0, 1, 2, 3]
+
+
+def networks_in_double_precision() -> tuple[nn.Module, nn.Module]:
+    """An online and a target network for frames of four numbers and two actions."""
     torch.manual_seed(3)
+    online = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2)).double()
+    target = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).double()
+    return online, target
+
+
+def a_batch_in_double_precision() -> Batch:
     run_ = a_run(n_step=3)
-    batch = a_batch(run_, [a_rollout(run_, 5, 1), a_rollout(run_, 2, 2, terminated=True)])
-    batch = batch.to(torch.device("cpu"))
-    online = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2))
-    target = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
-    made = algorithms.make(RunSettings(algorithm=algorithm, n_step=3, loss=loss))
+    rollouts = [a_rollout(run_, 5, 1), a_rollout(run_, 2, 2, terminated=True), a_rollout(run_, 3, 3, truncated=True)]
+    batch = a_batch(run_, rollouts)
+    return replace(batch, states=batch.states.double())
 
-    def loss_at() -> float:
-        return float(made.evaluate(batch, online, target).loss.detach())
 
-    made.evaluate(batch, online, target).loss.backward()  # type: ignore[no-untyped-call]
+@HUBER_OR_SQUARED
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"algorithm": "pqn", "minibatches": 1},
+        {"algorithm": "pqn", "minibatches": 3},
+        {"algorithm": "nstep-q"},
+        {"algorithm": "nstep-q", "double_q": True},
+        {"algorithm": "one-step-q"},
+        {"algorithm": "one-step-q", "double_q": True},
+        {"algorithm": "one-step-sarsa"},
+    ],
+    ids=lambda settings: " ".join(map(str, settings.values())),
+)
+def test_the_gradient_is_that_of_finite_differences_and_none_flows_through_the_target(
+    settings: dict[str, Any], loss: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    online, target = networks_in_double_precision()
+    batch = a_batch_in_double_precision()
+    made = algorithms.make(RunSettings(**settings, n_step=3, loss=loss))
+
+    def evaluations() -> list[Evaluation]:
+        """Of every minibatch, no step between them."""
+        return list(made.evaluations(batch, online, target, torch.Generator().manual_seed(1)))
+
     if isinstance(made, PQN):  # bootstraps from the network that the differences change
-        targets = made.targets(batch, online(batch.states).detach())
+        targets = made.targets(batch, online(batch.states).detach()).astype(np.float64)
         monkeypatch.setattr(made, "targets", lambda batch, values: targets)
-    step = 1e-2
-    for parameter in online.parameters():
-        assert parameter.grad is not None
-        flat = parameter.data.view(-1)
-        for index in range(len(flat)):
-            flat[index] += step
-            above = loss_at()
-            flat[index] -= 2 * step
-            below = loss_at()
-            flat[index] += step
-            slope = float(parameter.grad.view(-1)[index])
-            assert slope == pytest.approx((above - below) / (2 * step), rel=0.05, abs=2e-3)
+    for index in range(settings.get("minibatches", 1)):
+
+        def loss_of_the_same(index: int = index) -> float:
+            return float(evaluations()[index].loss.detach())
+
+        online.zero_grad()
+        evaluations()[index].loss.backward()  # type: ignore[no-untyped-call]
+        assert_gradient_is_that_of(loss_of_the_same, online)
+    assert all(parameter.grad is None for parameter in target.parameters())
+
+
+@HUBER_OR_SQUARED
+@pytest.mark.parametrize("double_q", [False, True])
+@pytest.mark.parametrize("algorithm", ["nstep-q", "one-step-q"])
+def test_the_gradient_of_a_weighted_sample_is_that_of_finite_differences(
+    algorithm: str, loss: str, double_q: bool
+) -> None:
+    online, target = networks_in_double_precision()
+    made = q_learning(algorithm=algorithm, n_step=3, loss=loss, double_q=double_q)
+    batch = a_batch_in_double_precision()
+    seen = replace(transitions.of_batch(batch, made.look_ahead(batch)), weights=torch.rand(len(batch)))
+
+    def loss_of_the_same() -> float:
+        return float(made.evaluate_transitions(seen, online, target, rollouts=len(batch)).loss.detach())
+
+    made.evaluate_transitions(seen, online, target, rollouts=len(batch)).loss.backward()  # type: ignore[no-untyped-call]
+    assert_gradient_is_that_of(loss_of_the_same, online)
     assert all(parameter.grad is None for parameter in target.parameters())
 
 
