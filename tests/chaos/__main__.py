@@ -23,8 +23,8 @@ def main() -> None:
     arguments = _arguments(sys.argv[1:])
     console = Console()
     permitted = Permitted.here()
-    for reason in permitted.missing.values():
-        console.print(f"left out here: {reason}", style="yellow")
+    for family, reason in permitted.missing.items():
+        console.print(f"left out here: {family}: {reason}", style="yellow")
     planned = _schedule(arguments, permitted)
     folder: Path = arguments.folder / f"seed-{planned.seed}"
     if folder.exists():

@@ -36,16 +36,19 @@ class Permitted:
         reasons = {"network": Network.why_not(), "disks": Disks.why_not(), "clocks": clocks.why_not()}
         return cls({family: reason for family, reason in reasons.items() if reason})
 
+    def families(self, actors: int, lease_seconds: float) -> dict[str, list[Kind]]:
+        """What a schedule may be drawn from, by family: those of processes by what is done to them, then the others."""
+        found: dict[str, list[Kind]] = {}
+        for kind in kinds.of_processes(actors, lease_seconds):
+            found.setdefault(kind.name, []).append(kind)
+        found["network"] = kinds.of_the_network(lease_seconds)
+        found["disks"] = kinds.of_the_disk(lease_seconds)
+        found["clocks"] = kinds.of_clocks(actors, lease_seconds)
+        return {family: its_kinds for family, its_kinds in found.items() if family not in self.missing}
+
     def kinds(self, actors: int, lease_seconds: float) -> list[Kind]:
-        """What a schedule may be drawn from."""
-        drawn = kinds.of_processes(actors, lease_seconds)
-        if "network" not in self.missing:
-            drawn += kinds.of_the_network(lease_seconds)
-        if "disks" not in self.missing:
-            drawn += kinds.of_the_disk(lease_seconds)
-        if "clocks" not in self.missing:
-            drawn += kinds.of_clocks(actors, lease_seconds)
-        return drawn
+        """The same as one deck."""
+        return [kind for its_kinds in self.families(actors, lease_seconds).values() for kind in its_kinds]
 
 
 class Machine:

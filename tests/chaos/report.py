@@ -95,7 +95,7 @@ class Report:
             f"{self.judge.largest_lag:.0f}; at most {self.judge.longest_pause_seconds:.1f} s without training that no "
             f"fault explains (allowed: {ADVANCE_SECONDS:.0f})",
             f"account: {books}",
-            *(f"left out here: {reason}" for reason in self.left_out.values()),
+            *(f"left out here: {family}: {reason}" for family, reason in self.left_out.items()),
             *(f"BROKEN: {promise}" for promise in self.broken),
         ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from random import Random
 from typing import Any
 
@@ -61,10 +62,22 @@ class Schedule:
         return cls(**{**fields, "faults": tuple(Fault(**fault) for fault in fields["faults"])})
 
 
-def draw(seed: int, seconds: float, count: int, actors: int, lease_seconds: float, kinds: Sequence[Kind]) -> Schedule:
-    """`count` faults, one at a random moment of each equal part of the time; kinds come as cards from a deck."""
+def draw(
+    seed: int,
+    seconds: float,
+    count: int,
+    actors: int,
+    lease_seconds: float,
+    kinds: Sequence[Kind],
+    families: Sequence[Sequence[Kind]] = (),
+) -> Schedule:
+    """`count` faults, one at a random moment of each equal part of the time; kinds come as cards from a deck.
+
+    With families, which are parts of the deck, at least one fault is of each: a schedule of fewer faults than the deck
+    has cards leaves none of them to chance. Raises ValueError for fewer faults than families.
+    """
     random = Random(seed)
-    deck = _cards(random, kinds)
+    deck = _with_one_of_each(random, kinds, families, count) if families else _cards(random, kinds)
     gap = seconds / count
     faults = []
     for index in range(count):
@@ -88,3 +101,15 @@ def _cards(random: Random, kinds: Sequence[Kind]) -> Iterator[Kind]:
         deck = [kind for kind in kinds for _ in range(kind.times)]
         random.shuffle(deck)
         yield from deck
+
+
+def _with_one_of_each(
+    random: Random, kinds: Sequence[Kind], families: Sequence[Sequence[Kind]], count: int
+) -> Iterator[Kind]:
+    """`count` kinds in a random order: the first card of each family's own deck, and the others from the whole deck."""
+    if count < len(families):
+        raise ValueError(f"{count} faults cannot be of {len(families)} families")
+    drawn = [next(_cards(random, family)) for family in families]
+    drawn += islice(_cards(random, kinds), count - len(families))
+    random.shuffle(drawn)
+    return iter(drawn)

@@ -9,6 +9,7 @@ import pytest
 from chaos import schedule
 from chaos.experiment import perform
 from chaos.machine import Permitted
+from chaos.schedule import Schedule
 
 SEED = 5
 SECONDS = 50.0
@@ -16,14 +17,32 @@ FAULTS = 12
 ACTORS = 8
 LEASE_SECONDS = 3.0
 
+FAMILIES = tuple(Permitted().families(ACTORS, LEASE_SECONDS))
+
+
+@pytest.fixture(scope="module")
+def permitted() -> Permitted:
+    return Permitted.here()
+
+
+@pytest.fixture
+def planned(permitted: Permitted) -> Schedule:
+    """At least one fault of each family; what the machine does not permit is left out, and the schedule is another."""
+    families = permitted.families(ACTORS, LEASE_SECONDS)
+    deck = permitted.kinds(ACTORS, LEASE_SECONDS)
+    return schedule.draw(SEED, SECONDS, FAULTS, ACTORS, LEASE_SECONDS, deck, list(families.values()))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_short_schedule_has_faults_of_every_family(family: str, permitted: Permitted, planned: Schedule) -> None:
+    if family in permitted.missing:
+        pytest.skip(f"no faults of {family} are made here: {permitted.missing[family]}")
+    names = {kind.name for kind in permitted.families(ACTORS, LEASE_SECONDS)[family]}
+    assert names & {fault.kind for fault in planned.faults}
+
 
 @pytest.mark.timeout(900)
-def test_no_fault_of_a_short_schedule_breaks_a_promise(tmp_path: Path) -> None:
-    """What the machine does not permit is left out, and the schedule is then another."""
-    permitted = Permitted.here()
-    kinds = permitted.kinds(ACTORS, LEASE_SECONDS)
-    planned = schedule.draw(SEED, SECONDS, FAULTS, ACTORS, LEASE_SECONDS, kinds)
-
+def test_no_fault_of_a_short_schedule_breaks_a_promise(permitted: Permitted, planned: Schedule, tmp_path: Path) -> None:
     report = perform(planned, permitted, tmp_path, print)
 
     assert report.broken == [], f"seed {SEED}, schedule:\n{planned.to_json()}\n{json.dumps(report.to_dict(), indent=1)}"

@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
+from io import StringIO
 from pathlib import Path
 
 import chaos.__main__
@@ -21,8 +22,10 @@ from chaos.schedule import Schedule
 from chaos.wire import Link, Wire
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 EVERYTHING = Permitted()
+NOTHING = Permitted({"network": "no", "disks": "no", "clocks": "no"})
 
 
 def a_schedule(seed: int, seconds: float = 1200.0, count: int = 200, actors: int = 8) -> Schedule:
@@ -71,8 +74,35 @@ class TestSchedule:
         assert {fault.kind for fault in faults if fault.target == "actor-0"} <= {"clock jump"}
 
     def test_what_a_machine_does_not_permit_is_not_drawn(self) -> None:
-        nothing = Permitted({"network": "no", "disks": "no", "clocks": "no"})
-        assert {kind.name for kind in nothing.kinds(8, 3.0)} == {"kill", "restart", "pause", "slow"}
+        assert {kind.name for kind in NOTHING.kinds(8, 3.0)} == {"kill", "restart", "pause", "slow"}
+        assert list(NOTHING.families(8, 3.0)) == ["kill", "restart", "pause", "slow"]
+
+    @given(seed=st.integers(0, 2**63), count=st.integers(7, 40), permitted=st.sampled_from(["all", "none"]))
+    def test_a_short_schedule_that_is_asked_for_them_has_a_fault_of_every_family_and_is_its_seeds_alone(
+        self, seed: int, count: int, permitted: str
+    ) -> None:
+        here = EVERYTHING if permitted == "all" else NOTHING
+        families = here.families(8, 3.0)
+
+        def drawn() -> Schedule:
+            return schedule.draw(seed, 50.0, count, 8, 3.0, here.kinds(8, 3.0), list(families.values()))
+
+        kinds = {fault.kind for fault in drawn().faults}
+        assert len(drawn().faults) == count
+        assert drawn() == drawn()
+        for family in families.values():
+            assert kinds & {kind.name for kind in family}
+
+    def test_fewer_faults_than_families_are_refused(self) -> None:
+        families = list(EVERYTHING.families(8, 3.0).values())
+        with pytest.raises(ValueError, match="6 faults cannot be of 7 families"):
+            schedule.draw(1, 50.0, 6, 8, 3.0, EVERYTHING.kinds(8, 3.0), families)
+
+    def test_a_family_that_is_left_out_stands_in_the_report_with_the_reason(self) -> None:
+        console = Console(width=200, file=StringIO())
+        console.print(Report(a_schedule(1), {"network": "may not unshare"}, [], Judge(), [], []).to_screen())
+        assert isinstance(console.file, StringIO)
+        assert "left out here: network: may not unshare" in console.file.getvalue()
 
 
 def a_gate(**changes: float) -> dict[str, float]:
