@@ -45,12 +45,16 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """What a blob says of itself before its tensors: read it to know whether they are wanted."""
+    """What a blob says of itself before its tensors: read it to know whether they are wanted.
+
+    dtypes: as safetensors names them, `F32` for float32
+    """
 
     generation: int
     version: int
     env_steps: int
     shapes: dict[str, tuple[int, ...]]
+    dtypes: dict[str, str]
 
     @property
     def age_key(self) -> tuple[int, int]:
@@ -76,6 +80,7 @@ def read_heading(blob: bytes | memoryview) -> Heading:
             version=_count(metadata, "version"),
             env_steps=_count(metadata, "env_steps"),
             shapes={name: tuple(tensor["shape"]) for name, tensor in tensors.items()},
+            dtypes={name: tensor["dtype"] for name, tensor in tensors.items()},
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WireError("malformed", f"heading of a weights blob: {error!r}") from error

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import zmq
 from made_up import a_run
 from prometheus_client import CollectorRegistry
@@ -354,6 +355,41 @@ def test_malformed_messages_are_ignored(peers: Peers, actor: Actor) -> None:
     peers.publish(1)
     peers.grant(1, version=1)
     assert {header.generation for header, _ in peers.wait_for_end_of(1)} == {1}
+
+
+def the_blob(peers: Peers, version: int, dtype: torch.dtype = torch.float32) -> bytes:
+    return Weights(1, version, 0, {name: tensor.to(dtype) for name, tensor in peers.tensors.items()}).encode()
+
+
+def heading_alone(blob: bytes) -> bytes:
+    return blob[: 8 + int.from_bytes(blob[:8], "little")]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda peers: heading_alone(the_blob(peers, 2)),
+        lambda peers: the_blob(peers, 2)[:-1],
+        lambda peers: the_blob(peers, 2) + b"more",
+        lambda peers: the_blob(peers, 2, torch.float16),
+        lambda peers: the_blob(peers, 2, torch.float64),
+    ],
+    ids=["no tensors", "cut", "too long", "half precision", "double precision"],
+)
+def test_weights_that_are_not_what_their_heading_says_or_not_float32_are_never_played_by(
+    peers: Peers, actor: Actor, broken: Callable[[Peers], bytes]
+) -> None:
+    peers.wait_until(lambda: peers.joined)
+    peers.wait_for_ask(1)
+    peers.wait_for_subscription()
+    peers.publish(1)
+    peers.xpub.send_multipart([messages.WEIGHTS_TOPIC, broken(peers)])
+    peers.grant(1, version=2)
+    before = peers.subscriptions
+    peers.wait_until(lambda: peers.subscriptions >= before + 2)  # it has looked, and asks the learner again
+    assert (actor.metric("env_steps_total"), actor.health.waiting_for) == (0, "weights")
+    peers.publish(2)
+    assert {header.weights_version for header, _ in peers.wait_for_end_of(1)} == {2}
 
 
 def test_an_actor_that_the_gate_does_not_know_joins_again_as_a_new_session(peers: Peers, actor: Actor) -> None:

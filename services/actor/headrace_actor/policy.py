@@ -16,6 +16,9 @@ from headrace_proto.sampling import Choices, Sampler
 from headrace_proto.specification import RunSpecification
 from headrace_proto.weights import Heading, Weights
 
+PARAMETER_DTYPE = "F32"
+"""Of everything published, as safetensors names it; another one would be rounded to it without a word."""
+
 
 class Policy(ABC):
     """Chooses by the newest weights that a round began with.
@@ -29,11 +32,12 @@ class Policy(ABC):
         self._network = networks.build_for(run).eval()
         self._loaded: Weights | None = None
         self._shapes = {name: tuple(tensor.shape) for name, tensor in self._network.state_dict().items()}
+        self._dtypes = dict.fromkeys(self._shapes, PARAMETER_DTYPE)
         self.epsilons = np.zeros(run.environments_per_actor)
 
     def fits(self, heading: Heading) -> bool:
-        """Whether the weights are of this network: the same parameters in the same shapes."""
-        return heading.shapes == self._shapes
+        """Whether the weights are of this network: the same parameters, in the same shapes, as float32."""
+        return heading.shapes == self._shapes and heading.dtypes == self._dtypes
 
     def begin_round(self, weights: Weights) -> None:
         """Act by these weights from now on."""
