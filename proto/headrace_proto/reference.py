@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 
 from annotated_types import Ge, Gt, Le, Lt
 from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.registry import Collector
 from pydantic.fields import FieldInfo
 from pydantic_settings import CliPositionalArg
 
@@ -98,18 +100,33 @@ def metrics_page() -> str:
     ]
     services = {"gate": GateMetrics, "learner": LearnerMetrics, "actor": ActorMetrics, "evaluator": EvaluatorMetrics}
     for service, metrics in services.items():
-        registry = CollectorRegistry()
+        registry = _Declarations()
         metrics(registry)
         lines += ["", f"## {service}", "", "| metric | type | labels | what |", "| --- | --- | --- | --- |"]
-        lines += _metric_rows(registry.collect())
+        lines += _metric_rows(registry.collect(), registry.labels)
     return "\n".join(lines) + "\n"
 
 
-def _metric_rows(collected: Iterable[Metric]) -> list[str]:
+class _Declarations(CollectorRegistry):
+    """Knows the labels that metrics are declared with: samples tell only those of labels that were used already."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.labels: dict[str, tuple[str, ...]] = {}
+
+    def register(self, collector: Collector) -> None:
+        """As every registry."""
+        super().register(collector)
+        if isinstance(collector, MetricWrapperBase):
+            self.labels.update({metric.name: tuple(collector._labelnames) for metric in collector.describe()})
+
+
+def _metric_rows(collected: Iterable[Metric], declared: Mapping[str, tuple[str, ...]]) -> list[str]:
     rows = []
     for metric in collected:
         name = metric.name + ("_total" if metric.type == "counter" else "")
-        labels = sorted({label for sample in metric.samples for label in sample.labels} - {"le"})
+        seen = {label for sample in metric.samples for label in sample.labels} - {"le"}
+        labels = sorted(seen.union(declared.get(metric.name, ())))
         rows.append(f"| `{name}` | {metric.type} | {', '.join(labels)} | {metric.documentation} |")
     return rows
 

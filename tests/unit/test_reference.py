@@ -16,3 +16,12 @@ def test_the_settings_page_lists_every_setting_as_it_is() -> None:
 
 def test_the_metrics_page_lists_every_metric_as_it_is() -> None:
     assert (DOCS / "metrics.md").read_text() == reference.metrics_page(), AGAIN
+
+
+def test_the_metrics_page_shows_labels_that_no_sample_has_yet() -> None:
+    lines = reference.metrics_page().splitlines()
+    cut = {line for line in lines if line.startswith("| `headrace_connections_cut_total`")}
+    assert cut == {
+        "| `headrace_connections_cut_total` | counter | reason, socket "
+        "| Connections that this service has ended for what they did, by reason. |"
+    }
