@@ -23,13 +23,18 @@ PACKAGES = {
 SERVICES = ("headrace_actor", "headrace_gate", "headrace_learner")
 MODULES = sorted(path for name, project in PACKAGES.items() for path in (project / name).rglob("*.py"))
 
-FOLDERS = ("proto", "services", "deploy", "tests", "bench")
+FOLDERS = ("proto", "services", "deploy", "tests", "bench", "docs")
 EVERY_MODULE = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
-"""Tests, tools and benchmarks too."""
+"""Tests, tools, benchmarks and what draws the figures too."""
 
 CODE_FROM_BYTES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}
-RUNS_CODE = {"eval", "exec", "compile", "__import__", "torch.load", "torch.save", "torch.jit.load", "numpy.load"}
-"""`torch.load` with or without `weights_only`: a checkpoint is safetensors."""
+RUNS_CODE = {
+    *("eval", "exec", "compile", "__import__"),
+    *("torch.load", "torch.save", "torch.jit.load", "torch.serialization.load", "numpy.load"),
+    *("yaml.load", "yaml.full_load", "yaml.full_load_all", "yaml.unsafe_load", "yaml.unsafe_load_all"),
+    *(f"yaml.{kind}Loader" for kind in ("", "C", "Full", "CFull", "Unsafe", "CUnsafe")),
+}
+"""`torch.load` with or without `weights_only`: a checkpoint is safetensors. Of yaml's there is `safe_load`."""
 
 PICKLES = {"recv_pyobj", "send_pyobj"}
 """Methods of pyzmq's sockets."""
@@ -120,6 +125,9 @@ def test_every_function_is_short(path: Path) -> None:
         ("import torch as t\nt.load('x')", "torch.load"),
         ("from torch.serialization import load", "torch.serialization.load"),
         ("import numpy as np\nnp.load('x')", "numpy.load"),
+        ("import yaml\nyaml.load('x', yaml.SafeLoader)", "yaml.load"),
+        ("from yaml import unsafe_load", "yaml.unsafe_load"),
+        ("import yaml as y\ny.load_all('x', y.UnsafeLoader)", "yaml.UnsafeLoader"),
         ("run = eval", "eval"),
         ("from builtins import exec", "exec"),
         ("import builtins\nbuiltins.exec('1')", "exec"),
@@ -176,4 +184,4 @@ def _running_code(path: Path) -> list[str]:
     imported, mentioned = list(_imports(path)), list(_mentions(path))
     modules = {name.split(".")[0] for name in imported} & CODE_FROM_BYTES
     names = {name.removeprefix("builtins.") for name in (*imported, *mentioned)}
-    return sorted(modules | names & (RUNS_CODE | PICKLES | {"torch.serialization.load"}))
+    return sorted(modules | names & (RUNS_CODE | PICKLES))
