@@ -9,12 +9,15 @@ from pathlib import Path
 
 import manifests
 import pytest
+import yaml
 from kubernetes_validate import utils as kubernetes_versions
 from manifests import KUBERNETES, RENDERED, ROOT, Manifest
 
 from headrace_proto import key_secrets
 from headrace_proto.arguments import parse
+from headrace_proto.capacity import require_capacity
 from headrace_proto.keys import ROLES, Role
+from headrace_proto.presets import PRESETS
 from headrace_proto.settings import ActorSettings, GateSettings, LearnerSettings, SocketSettings
 
 NEWEST_TWO = list(dict.fromkeys(map(kubernetes_versions.major_minor, kubernetes_versions.all_versions())))[-2:]
@@ -118,6 +121,28 @@ def test_a_change_of_a_setting_starts_those_anew_that_read_it() -> None:
 
     before, after = names("overlays/small"), names("overlays/small", "gpu")
     assert {role for role in before if before[role] != after[role]} == {"learner"}
+
+
+@pytest.mark.parametrize("overlay", ["overlays/small", "overlays/cluster"])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_for_gate_and_learner_gives_the_gate_a_capacity_that_cannot_deadlock(
+    preset: str, overlay: str
+) -> None:
+    objects = manifests.manifests(overlay)
+    chosen: dict[str, dict[str, str]] = {}
+    for pod in manifests.pods(objects).values():
+        (container,) = manifests.containers(pod)
+        named = {**manifests.settings_of(objects, container), "HEADRACE_PRESET": preset}
+        chosen[manifests.role_of(pod)] = {name.removeprefix("HEADRACE_").lower(): each for name, each in named.items()}
+    gate, learner = GateSettings(**chosen["gate"]), LearnerSettings(**chosen["learner"])
+    require_capacity(gate.capacity, learner.batch_size, learner.environments_per_actor, learner.rollout_transitions)
+
+
+def test_the_learner_on_a_gpu_is_the_image_that_compose_builds_for_one() -> None:
+    built = yaml.safe_load((ROOT / "docker-compose.gpu.yml").read_text())["services"]["learner"]["image"]
+    stateful = manifests.of_kind(manifests.manifests("overlays/small", "gpu"), "StatefulSet")["learner"]
+    (container,) = manifests.containers(stateful["spec"]["template"])
+    assert container["image"] == built.replace("${IMAGE_TAG:-dev}", "dev")
 
 
 # Ports
