@@ -60,7 +60,7 @@ siege: install ## Train under attack, and print how fast, and what the gate take
 	PYTHONPATH=tests $(BIN)/python -m siege $(ARGS)
 
 .PHONY: bench
-bench: install ## A quick round of every benchmark; docs/performance.md says how to get figures to quote.
+bench: install ## A quick round of every benchmark but against_peers; docs/performance.md says how to get figures to quote.
 	@for benchmark in $(BENCHMARKS); do $(BIN)/python bench/$$benchmark.py --quick; done
 
 .PHONY: test-containers
