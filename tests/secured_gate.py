@@ -25,15 +25,16 @@ SETTINGS: dict[Role, type[SocketSettings]] = {"gate": GateSettings, "learner": L
 
 
 class SecuredGate:
-    """A gate with keys in a thread, and a learner's socket for it to hear."""
+    """A gate with keys in a thread, or one without to compare it with, and a learner's socket for it to hear."""
 
-    def __init__(self, folder: Path, control_bind: str = ANY_PORT) -> None:
+    def __init__(self, folder: Path, control_bind: str = ANY_PORT, *, has_keys: bool = True) -> None:
         self.folder = folder
-        self.learner = service_sockets("learner", folder)
+        used = folder if has_keys else None
+        self.learner = service_sockets("learner", used)
         self.publisher = self.learner.make(zmq.XPUB)
         weights = self.learner.bind(self.publisher, ANY_PORT, "weights-bind", "weights", clients=["gate", "actor"])
         settings = GateSettings(
-            keys=folder,
+            keys=used,
             transitions_bind=ANY_PORT,
             control_bind=control_bind,
             batches_bind=ANY_PORT,

@@ -138,6 +138,17 @@ def test_only_the_learners_key_takes_batches(gate: SecuredGate, tmp_path: Path, 
         assert not batches.poll(0)
 
 
+def test_without_keys_a_stranger_is_given_batches(tmp_path: Path) -> None:
+    with (
+        closing(SecuredGate(tmp_path, has_keys=False)) as gate,
+        closing(service_sockets("actor", None)) as stranger,
+        stranger.make(zmq.PULL) as batches,
+    ):
+        stranger.connect(batches, gate.addresses["batches"], "batches-address", server="gate")
+
+        wait_until(lambda: gate.greets(batches))
+
+
 def test_nobody_is_let_in_when_nobody_answers_for_the_keys(gate: SecuredGate) -> None:
     curve = gate.service._sockets._curve
     assert curve is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -138,3 +139,28 @@ def test_a_connection_that_stands_outlasts_its_retired_key(folder: Path, gate: S
         actor.dealer.recv()
 
         wait_until(actor.is_answered)
+
+
+def test_a_restart_with_new_keys_throws_the_thief_out(folder: Path, tmp_path: Path) -> None:
+    stolen = shutil.copytree(folder, tmp_path / "stolen")
+    with closing(SecuredGate(folder)) as before:
+        address = before.addresses["control"]
+        thief = WaitingActor(stolen, address)
+        wait_until(thief.is_answered)
+    while thief.dealer.poll(0):
+        thief.dealer.recv()
+    keys.rotate(folder, ["actor"])
+    keys.retire(folder, ["actor"])
+
+    with (
+        closing(thief),
+        closing(SecuredGate(folder, control_bind=address)) as gate,
+        closing(WaitingActor(folder, address)) as honest,
+    ):
+        wait_until(honest.is_answered)
+
+        def has_tried_twice() -> bool:
+            assert not thief.is_answered()
+            return gate.failures("control", "unknown_key") > 1
+
+        wait_until(has_tried_twice)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,7 +17,9 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from waiting import wait_until
 
+from headrace_proto.base_settings import Settings
 from headrace_proto.errors import UserError
+from headrace_proto.settings import ActorSettings, EvaluatorSettings, GateSettings, LearnerSettings
 from headrace_proto.telemetry import Health, TelemetryServer
 
 CLOSE_WITH_RESET = struct.pack("ii", 1, 0)
@@ -60,3 +63,18 @@ def test_a_scrape_that_was_given_up_leaves_no_traceback(capfd: pytest.CaptureFix
         wait_until(lambda: threading.active_count() == threads)
 
     assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("service", [GateSettings, LearnerSettings, ActorSettings, EvaluatorSettings])
+def test_metrics_are_served_to_whoever_asks_on_this_machine_and_by_default_to_nobody_beyond_it(
+    service: type[Settings],
+) -> None:
+    host = service.model_fields["metrics_host"].default
+    with closing(TelemetryServer(CollectorRegistry(), Health(), host, 0)) as server:
+        address, _, port = server.address.partition(":")
+        assert address == "127.0.0.1"
+        with urllib.request.urlopen(f"http://{server.address}/metrics", timeout=60) as response:
+            assert response.status == 200  # nothing was asked of us
+        # Another address of this machine, as that of its network is: nobody listens there.
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.2", int(port)), timeout=60)
