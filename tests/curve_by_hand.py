@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import ctypes.util
 import os
 import socket
 import struct
@@ -16,9 +17,11 @@ GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"CURVE".ljust(20, b"\0") + by
 
 
 def _sodium() -> ctypes.CDLL:
-    """The library that pyzmq's wheels bring along."""
-    folder = Path(zmq.__file__).parents[1] / "pyzmq.libs"
-    return ctypes.CDLL(str(next(folder.glob("libsodium*"))))
+    """The library that pyzmq's wheels bring along, or the machine's."""
+    brought = map(str, (Path(zmq.__file__).parents[1] / "pyzmq.libs").glob("libsodium*"))
+    found = next(brought, None) or ctypes.util.find_library("sodium")
+    assert found, "there is no libsodium: neither pyzmq brings one nor has the machine one"
+    return ctypes.CDLL(found)
 
 
 class Box:

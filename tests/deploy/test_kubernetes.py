@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import manifests
 import pytest
@@ -129,7 +130,7 @@ def test_a_preset_for_gate_and_learner_gives_the_gate_a_capacity_that_cannot_dea
     preset: str, overlay: str
 ) -> None:
     objects = manifests.manifests(overlay)
-    chosen: dict[str, dict[str, str]] = {}
+    chosen: dict[str, dict[str, Any]] = {}
     for pod in manifests.pods(objects).values():
         (container,) = manifests.containers(pod)
         named = {**manifests.settings_of(objects, container), "HEADRACE_PRESET": preset}

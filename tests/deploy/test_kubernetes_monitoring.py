@@ -198,8 +198,8 @@ def test_there_are_never_more_actors_than_the_capacity_can_feed_and_apply_leaves
     learner = {name.removeprefix("HEADRACE_").lower(): value for name, value in found["learner"].items()}
     of_run: dict[str, Any] = {name: value for name, value in learner.items() if name in RunSettings.model_fields}
     run = RunSettings(**of_run)
-    of_gate = {name.removeprefix("HEADRACE_").lower(): value for name, value in found["gate"].items()}
-    gate = GateSettings(**{name: value for name, value in of_gate.items() if name == "capacity"})
+    of_gate: dict[str, Any] = {name.removeprefix("HEADRACE_").lower(): value for name, value in found["gate"].items()}
+    gate = GateSettings(**of_gate)
     credit = run.environments_per_actor * run.rollout_transitions
     fewest, most = bounds(objects)
     assert 1 <= fewest <= most <= gate.capacity // credit

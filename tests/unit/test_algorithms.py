@@ -278,7 +278,11 @@ def two_unequal_games() -> Batch:
     rewards = np.array([1, 2, 4], np.float32)
     longer = a_rollout(a_run(), 3, frames=FRAMES, actions=actions, rewards=rewards)
     frames = np.array([[2, 3, 0, 0], [9, 9, 0, 0]], np.float32)
-    last = {"actions": np.array([1], np.int32), "rewards": np.array([3], np.float32), "terminated": True}
+    last: dict[str, Any] = {
+        "actions": np.array([1], np.int32),
+        "rewards": np.array([3], np.float32),
+        "terminated": True,
+    }
     return a_batch(a_run(), [longer, a_rollout(a_run(), 1, frames=frames, **last)])
 
 
