@@ -13,7 +13,7 @@ from headrace_proto import messages, sockets
 from headrace_proto.messages import PROGRESS_TOPIC, Progress
 from headrace_proto.rollouts import Rollout
 
-RUN = a_run(name="run")
+RUN = a_run(name="run", life_loss_terminal=True)
 
 
 class SmallGate:

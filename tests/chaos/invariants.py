@@ -37,6 +37,7 @@ class Judge:
         self.largest_lag = 0.0
         self.longest_pause_seconds = 0.0
         self._made: dict[tuple[str, int], float] = {}
+        self._made_at_last_sample = 0.0
         self.unhindered_seconds = 0.0
         self._paused_seconds = 0.0
         self._looked_at: float | None = None
@@ -69,7 +70,10 @@ class Judge:
             raise PromiseBrokenError(f"a transition was trained {lag:g} updates late, and the bound is {bound:g}")
 
     def hear_gate(self, metrics: Metrics, made_before: float) -> bool:
-        """A sample of the gate, asked for when actors had made so many; returns whether it shows more trained."""
+        """A sample of the gate, asked for when actors had made so many; returns whether it shows more trained.
+
+        A busy gate shows its account a moment late, so what had been made at its sample before is held against it.
+        """
         self.samples += 1
         books, earlier = account(metrics), self.books
         self.largest_alive = max(self.largest_alive, books["alive"])
@@ -77,8 +81,9 @@ class Judge:
         for name in COUNTERS if earlier else ():
             if books[name] < earlier[name]:
                 raise PromiseBrokenError(f"{name} went back from {earlier[name]:g}: {books}")
-        if made_before > books["promised"] - books["returned"]:
-            raise PromiseBrokenError(f"actors made {made_before:g}, more than was promised: {books}")
+        if self._made_at_last_sample > books["promised"] - books["returned"]:
+            raise PromiseBrokenError(f"actors made {self._made_at_last_sample:g}, more than was promised: {books}")
+        self._made_at_last_sample = made_before
         self.books = books
         has_advanced = not earlier or books["trained"] > earlier["trained"]
         if has_advanced:
