@@ -322,20 +322,22 @@ def test_the_loss_of_a_replays_sample_by_hand(algorithm: str, reduction: str, lo
     assert evaluation.errors.tolist() == ERRORS[algorithm]  # as they are, for the priorities
 
 
+@HUBER_OR_SQUARED
 @REDUCTIONS
 @pytest.mark.parametrize("minibatches", [1, 2, 3])
-def test_the_losses_of_pqns_minibatches_by_hand(minibatches: int, reduction: str) -> None:
+def test_the_losses_of_pqns_minibatches_by_hand(minibatches: int, reduction: str, loss: str) -> None:
     # Values are 1, 3, 5 and 3; the largest of the states after them 4, 6 and 8, and nothing comes after the last one.
     last = 4 + 8 / 2
     middle = 2 + (6 + last) / 4
     errors = np.array([1 + (4 + middle) / 4 - 1, middle - 3, last - 5, 3 - 3])
-    online, algorithm = Table(), pqn(minibatches=minibatches, loss_reduction=reduction)
+    losses = errors**2 if loss == "squared" else np.where(errors > 1, errors - 1 / 2, errors**2 / 2)
+    online, algorithm = Table(), pqn(minibatches=minibatches, loss=loss, loss_reduction=reduction)
     trained: list[int] = []
     for evaluation in algorithm.evaluations(two_unequal_games(), online, online, torch.Generator()):
         rows = np.arange(4) if evaluation.minibatch is None else evaluation.minibatch
         # Of its two rollouts each minibatch has as large a part as of its transitions.
         divisor = {"transition": len(rows), "rollout": 2 / minibatches}[reduction]
-        assert float(evaluation.loss.detach()) == pytest.approx((errors[rows] ** 2).sum() / divisor)
+        assert float(evaluation.loss.detach()) == pytest.approx(losses[rows].sum() / divisor)
         trained += rows.tolist()
     assert sorted(trained) == [0, 1, 2, 3]
 
