@@ -14,6 +14,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from headrace_proto import whole_file
 from headrace_proto.errors import UserError
 from headrace_proto.run_label import LabelledByRun
 
@@ -75,9 +76,7 @@ class TelemetryServer:
         if path is None:
             return
         try:
-            partial = path.with_suffix(".partial")
-            partial.write_text(self.address + "\n")
-            partial.replace(path)
+            whole_file.write(path, self.address + "\n")
         except (OSError, ValueError) as error:  # ValueError: a path without a name
             reason = getattr(error, "strerror", None) or str(error)
             raise UserError(

@@ -192,6 +192,14 @@ def peers(transport: str, tmp_path: Path) -> Iterator[Peers]:
     made.close()
 
 
+@pytest.fixture
+def journaled(transport: str, tmp_path: Path) -> Iterator[Peers]:
+    (tmp_path / "journals").mkdir()
+    made = Peers(transport, tmp_path, journal=tmp_path / "journals" / "journal")
+    yield made
+    made.close()
+
+
 def test_rollouts_pass_through_unread_and_come_back_as_credit(peers: Peers) -> None:
     peers.greet()
     actor = Actor(peers, b"A")
@@ -410,47 +418,37 @@ def test_a_new_learner_gets_what_its_predecessor_had_not_trained(peers: Peers) -
     assert (again.learner, again.generation) == (b"M" * 16, 2)
 
 
-def test_a_restarted_gate_keeps_open_credits_and_counts_its_queue_as_lost(transport: str, tmp_path: Path) -> None:
-    peers = Peers(transport, tmp_path, journal=tmp_path / "journal")
-    try:
-        peers.greet()
-        actor = Actor(peers, b"A")
-        actor.join()
-        actor.credit(1)
-        actor.push(1, 0)
-        wait_until(lambda: peers.metric("queued_transitions") == 5)
+def test_a_restarted_gate_keeps_open_credits_and_counts_its_queue_as_lost(journaled: Peers) -> None:
+    journaled.greet()
+    actor = Actor(journaled, b"A")
+    actor.join()
+    actor.credit(1)
+    actor.push(1, 0)
+    wait_until(lambda: journaled.metric("queued_transitions") == 5)
 
-        peers.stop_gate()
-        peers.start_gate()
-        assert peers.metric("accepted_transitions_total") == 5
-        peers.greet()
-        actor.push(1, 1)
+    journaled.stop_gate()
+    journaled.start_gate()
+    assert journaled.metric("accepted_transitions_total") == 5
+    journaled.greet()
+    actor.push(1, 1)
 
-        wait_until(lambda: peers.metric("queued_transitions") == 5)
-        assert peers.metric("lost_transitions_total", cause="gate_restart") == 5
-        assert peers.metric("granted_transitions") == 30
-    finally:
-        peers.close()
+    wait_until(lambda: journaled.metric("queued_transitions") == 5)
+    assert journaled.metric("lost_transitions_total", cause="gate_restart") == 5
+    assert journaled.metric("granted_transitions") == 30
 
 
-def test_a_restarted_gate_takes_what_is_sent_against_open_credit_before_it_hears_its_learner(
-    transport: str, tmp_path: Path
-) -> None:
-    peers = Peers(transport, tmp_path, journal=tmp_path / "journal")
-    try:
-        peers.greet()
-        actor = Actor(peers, b"A")
-        actor.join()
-        actor.credit(1)
+def test_a_restarted_gate_takes_what_is_sent_against_open_credit_before_it_hears_its_learner(journaled: Peers) -> None:
+    journaled.greet()
+    actor = Actor(journaled, b"A")
+    actor.join()
+    actor.credit(1)
 
-        peers.stop_gate()
-        peers.start_gate()
-        actor.push(1, 0)
+    journaled.stop_gate()
+    journaled.start_gate()
+    actor.push(1, 0)
 
-        wait_until(lambda: peers.metric("queued_transitions") == 5)
-        assert peers.cut() == 0
-    finally:
-        peers.close()
+    wait_until(lambda: journaled.metric("queued_transitions") == 5)
+    assert journaled.cut() == 0
 
 
 def test_who_sends_a_rollout_before_any_learner_has_come_is_refused_and_not_cut_off(peers: Peers) -> None:
@@ -471,23 +469,19 @@ def test_without_a_journal_the_gate_remembers_no_session_for_it(peers: Peers) ->
     wait_until(lambda: not gate.ledger.changed and not gate.roster.changed, seconds=10)
 
 
-def test_without_a_journal_on_disk_nothing_is_promised_and_with_it_things_go_on(transport: str, tmp_path: Path) -> None:
-    folder = tmp_path / "journals"
-    folder.mkdir()
-    peers = Peers(transport, tmp_path, journal=folder / "journal")
-    try:
-        peers.greet()
-        actor = Actor(peers, b"A")
-        actor.join()
-        folder.rename(tmp_path / "away")
-        actor.ask(CreditRequest(credit=1, count=40, finished=0))
-        wait_until(lambda: peers.metric("granted_transitions") == 40)
-        assert not actor.control.poll(500)
+def test_without_a_journal_on_disk_nothing_is_promised_and_with_it_things_go_on(
+    journaled: Peers, tmp_path: Path
+) -> None:
+    journaled.greet()
+    actor = Actor(journaled, b"A")
+    actor.join()
+    (tmp_path / "journals").rename(tmp_path / "away")
+    actor.ask(CreditRequest(credit=1, count=40, finished=0))
+    wait_until(lambda: journaled.metric("granted_transitions") == 40)
+    assert not actor.control.poll(500)
 
-        (tmp_path / "away").rename(folder)
-        assert actor.credit(1).count == 40
-    finally:
-        peers.close()
+    (tmp_path / "away").rename(tmp_path / "journals")
+    assert actor.credit(1).count == 40
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from headrace_learner import checkpoint_store, checkpoints
 from headrace_learner.checkpoints import Checkpoint
+from headrace_proto import whole_file
 from headrace_proto.errors import UserError
 from headrace_proto.names import flag_name
 from headrace_proto.settings import GateLimits, TrainSettings
@@ -73,10 +74,8 @@ def record(folder: Path, settings: TrainSettings, actors: int) -> None:
     """Write what was asked for of all processes; the learner's settings.json has nothing of the gate and the actors."""
     content = {"settings": settings.model_dump(mode="json") | {"actors": actors}}
     path = folder / SETTINGS_FILE
-    partial = path.with_suffix(".partial")
     try:
-        partial.write_text(json.dumps(content, indent=2) + "\n")
-        partial.replace(path)
+        whole_file.write(path, json.dumps(content, indent=2) + "\n")
     except OSError as error:
         raise UserError(
             f"{path}: cannot write it: {error.strerror}; make room there, or choose a folder to write in by --runs"

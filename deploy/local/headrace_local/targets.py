@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from headrace_local.processes import ProcessSpecification
+from headrace_proto import whole_file
 
 
 def address(specification: ProcessSpecification) -> str | None:
@@ -34,10 +35,8 @@ class TargetsFile:
         text = json.dumps(groups, indent=2) + "\n"
         if text == self._written:
             return
-        partial = self._path.with_suffix(".partial")
         try:
-            partial.write_text(text)
-            partial.replace(self._path)
+            whole_file.write(self._path, text)
         except OSError as error:
             if not self._has_failed:
                 self._warn(f"{self._path}: cannot be written: {error.strerror}; tried again until it can")

@@ -20,7 +20,7 @@ from headrace_learner.reporting import Reporter
 from headrace_learner.saving import Saver
 from headrace_learner.service import End, Service
 from headrace_learner.training import Learner, choose_device
-from headrace_proto import environments, logs
+from headrace_proto import environments, logs, whole_file
 from headrace_proto.arguments import parse
 from headrace_proto.combinations import require_effect
 from headrace_proto.errors import UserError
@@ -154,9 +154,7 @@ def _write_settings(settings: LearnerSettings, checkpoint: Checkpoint | None, lo
     path = settings.run_dir / "settings.json"
     try:
         settings.run_dir.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(content, indent=2) + "\n")
-        partial.replace(path)
+        whole_file.write(path, json.dumps(content, indent=2) + "\n")
     except OSError as error:
         if checkpoint is not None:
             log.error("settings_not_written", path=str(path), error=str(error), action="training goes on")

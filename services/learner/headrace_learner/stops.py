@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from headrace_proto import whole_file
 from headrace_proto.errors import NonFiniteError
 from headrace_proto.logs import Logger
 from headrace_proto.metrics import LearnerMetrics
@@ -49,9 +50,7 @@ def _read(run_dir: Path, log: Logger) -> int:
 
 def _write(run_dir: Path, count: int, log: Logger) -> None:
     path = run_dir / STOPS_FILE
-    partial = path.with_suffix(".partial")
     try:
-        partial.write_text(json.dumps({COUNT: count}) + "\n")
-        partial.replace(path)
+        whole_file.write(path, json.dumps({COUNT: count}) + "\n")
     except OSError as error:
         log.error("stop_not_counted", path=str(path), error=str(error))
