@@ -18,9 +18,11 @@ _WITH_TARGET_NETWORK: dict[str, Any] = {
     "rollout_length": None,
     "batch_size": 64,
     "layer_norm": False,
+    "loss": "huber",
     "optimizer": "adam",
     "learning_rate": 2.5e-4,
     "optimizer_epsilon": 1e-5,
+    "gradient_clip": 10.0,
     "exploration": "paper",
     "epsilon_decay_steps": None,
 }
@@ -35,7 +37,6 @@ ALGORITHM_DEFAULTS: dict[AlgorithmName, dict[str, Any]] = {
         "batch_size": 64,
         "n_step": 16,
         "layer_norm": False,
-        "loss": "squared",
         "optimizer": "adam",
         "learning_rate": 7e-4,
         "optimizer_epsilon": 1e-5,
@@ -46,13 +47,14 @@ ALGORITHM_DEFAULTS: dict[AlgorithmName, dict[str, Any]] = {
 
 PRESETS: dict[PresetName, dict[str, Any]] = {
     "default": {},
-    # Gallici et al., arXiv 2407.04811, purejaxql's pqn_atari: 128 environments, rollouts of 32, learning rate 2.5e-4,
-    # minibatches of 128, epsilon to 0.001 over a tenth of 50,000,000 steps; for a learner on a GPU with many actors.
+    # Gallici et al., arXiv 2407.04811, purejaxql's pqn_atari: 128 environments, learning rate 2.5e-4, minibatches of 128,
+    # epsilon to 0.001 over a tenth of 50,000,000 steps; for a learner on a GPU with many actors. Rollouts are of 8 where
+    # theirs are of 32: a quarter of the credit for an actor's round, so that 14 actors play at once within the capacity,
+    # and with lambda 0.65 what lies more than 8 steps ahead weighs 3 % (docs/performance.md, on a GPU).
     "gpu": {
         "algorithm": "pqn",
         "network": "dqn-2015",
         "capacity": 2048,
-        "rollout_length": 32,
         "batch_size": 512,
         "minibatches": 4,
         "learning_rate": 2.5e-4,

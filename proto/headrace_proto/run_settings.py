@@ -59,7 +59,7 @@ class AlgorithmSettings(Settings):
     correction: Annotated[Literal["v-trace", "none"], WITH_A3C] = Field(
         "v-trace", description="What a3c does about the policy lag."
     )
-    loss: Literal["huber", "squared"] = Field("huber", description="Loss of the error of a value.")
+    loss: Literal["huber", "squared"] = Field("squared", description="Loss of the error of a value.")
     loss_reduction: Literal["transition", "rollout"] = Field(
         "transition", description="Mean over transitions, or over rollouts of the sum over their transitions."
     )
@@ -77,7 +77,7 @@ class OptimizerSettings(Settings):
         0.99, ge=0, lt=1, description="Decay of RMSProp's mean square."
     )
     optimizer_epsilon: float = Field(1e-8, gt=0, description="Epsilon of the optimizer.")
-    gradient_clip: float = Field(10.0, ge=0, description="Largest norm of the gradient; 0 for no limit.")
+    gradient_clip: float = Field(1.0, ge=0, description="Largest norm of the gradient; 0 for no limit.")
     batch_size: int = Field(
         128, ge=1, lt=ABOVE_COUNT, description="Transitions of a batch: whole rollouts until there are so many."
     )

@@ -15,7 +15,7 @@ from made_up import GATE, a_batch_header, a_rollout, frames_of
 from small_gate import RUN, SmallGate, two_rollouts
 from waiting import wait_until
 
-from headrace_learner import checkpoints
+from headrace_learner import checkpoint_store, checkpoints
 from headrace_learner.checkpoints import Checkpoint, CheckpointState
 from headrace_learner.training import choose_device
 from headrace_proto import weights
@@ -231,6 +231,49 @@ def test_a_deterministic_run_that_waits_for_room_ends_at_a_signal(
     wait_until(lambda: learner.health.waiting_for == "room for a checkpoint")
     learner.stop()
     assert (learner.failure, disk.refused) == (None, [8])
+
+
+def test_a_run_whose_last_steps_are_in_no_checkpoint_does_not_end_in_good_order(
+    gate: SmallGate, learner: LearnerThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = DiskThatFills()
+    monkeypatch.setattr("headrace_learner.checkpoints.write", disk.write)
+    learner.start(steps=8)
+    gate.greet()
+    disk.is_full = True
+    gate.send(two_rollouts())
+    learner.join()
+    assert "no checkpoint could be saved at the end, env_steps 8; the last one is" in str(learner.failure)
+
+
+def test_a_run_that_is_stopped_on_a_full_disk_says_what_is_lost(
+    gate: SmallGate, learner: LearnerThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = DiskThatFills()
+    monkeypatch.setattr("headrace_learner.checkpoints.write", disk.write)
+    learner.start()
+    gate.greet()
+    disk.is_full = True
+    gate.wait_for_trained(gate.send(two_rollouts()))
+    learner.stop()
+    assert "make room, then go on from there with --resume latest" in str(learner.failure)
+
+
+def test_a_finished_learner_that_stays_up_saves_as_soon_as_there_is_room(
+    gate: SmallGate, learner: LearnerThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = DiskThatFills()
+    monkeypatch.setattr("headrace_learner.checkpoints.write", disk.write)
+    monkeypatch.setattr("headrace_learner.service.ROOM_SECONDS", 0.0)
+    learner.start(steps=8, stay_up=True)
+    gate.greet()
+    disk.is_full = True
+    gate.send(two_rollouts())
+    wait_until(lambda: disk.refused[:2] == [8, 8])
+    disk.is_full = False
+    wait_until(lambda: 8 in checkpoint_store.folders(learner.folder / "run"))
+    learner.stop()
+    assert learner.failure is None
 
 
 class DiskThatFills:

@@ -72,6 +72,15 @@ class Saver:
         except OSError as error:
             self._log.error("checkpoint_failed", error=str(error), env_steps=learner.counters.env_steps, action=action)
 
+    def require_saved(self, learner: Learner) -> None:
+        """Raise UserError if a learner that ends is not saved: what it trained last is lost, and must not look kept."""
+        if not self.has_saved(learner):
+            last = f"the last one is {self.last.path}" if self.last else "there is none"
+            raise UserError(
+                f"--run-dir {self._settings.run_dir}: no checkpoint could be saved at the end, env_steps "
+                f"{learner.counters.env_steps}; {last}; make room, then go on from there with --resume latest"
+            )
+
     def _folder(self, learner: Learner) -> Path:
         return checkpoint_store.folder_of(self._settings.run_dir, learner.counters.env_steps)
 

@@ -80,10 +80,13 @@ class Service:
         # A replay is in no checkpoint: emptied at each, it would never fill.
         self._has_epochs = settings.deterministic and replay is None
         self._is_epoch_over = False
-        self._last_arrival = time.monotonic()
+        self._last_arrival = self._tried_to_save = time.monotonic()
 
     def run(self) -> End:
-        """Train until the run's steps are done, the epoch is over or a signal says stop, and save."""
+        """Train until the run's steps are done, the epoch is over or a signal says stop, and save.
+
+        Raises UserError if the disk takes no last checkpoint.
+        """
         while not self._stop.is_set and not self._is_finished and not self._is_epoch_over:
             arrived = self._wait()
             self._reporter.tick()
@@ -103,6 +106,8 @@ class Service:
                 self._stay()
         elif self._is_epoch_over and not self._stop.is_set:
             return End.EPOCH_OVER
+        if self._is_finished or not self._has_epochs:
+            self._saver.require_saved(self._learner)
         self._log.info("stopped", env_steps=self._learner.counters.env_steps, finished=self._is_finished)
         return End.FINISHED if self._is_finished else End.STOPPED
 
@@ -180,16 +185,13 @@ class Service:
 
     def _end_epoch(self) -> None:
         """Wait until the checkpoint of this step is saved: from the one before, this epoch would be played again."""
-        tried = time.monotonic()
         while not self._saver.has_saved(self._learner):
             if self._stop.is_set:
                 return
             self._health.beat("room for a checkpoint")
             self._reporter.tick()
             time.sleep(POLL_SECONDS)
-            if time.monotonic() - tried >= ROOM_SECONDS:
-                self._save()
-                tried = time.monotonic()
+            self._save_if_there_was_no_room()
         self._is_epoch_over = True
 
     def _is_publication_due(self, before: int, after: int) -> bool:
@@ -233,7 +235,12 @@ class Service:
         self._metrics.weights_version.set(standing.version)
         self._health.ready = True
 
+    def _save_if_there_was_no_room(self) -> None:
+        if not self._saver.has_saved(self._learner) and time.monotonic() - self._tried_to_save >= ROOM_SECONDS:
+            self._save()
+
     def _save(self) -> None:
+        self._tried_to_save = time.monotonic()
         try:
             action = "waiting for room" if self._has_epochs else "training goes on"
             self._saver.save(self._learner, self._standing.version, action)
@@ -253,6 +260,7 @@ class Service:
         self._log.info("finished", env_steps=self._learner.counters.env_steps, waiting_for="a signal to stop")
         while not self._stop.is_set:
             self._health.beat("a signal to stop")
+            self._save_if_there_was_no_room()
             arrived = self._exchange.take(POLL_SECONDS)
             if arrived is not None and arrived.header.rollouts == 0:
                 self._be_greeted(arrived.header)
