@@ -1,7 +1,7 @@
 """Parallelised Q-network, fitted to asynchronous actors: Gallici et al., arXiv 2407.04811, equations 5 and 6.
 
     G_t <- r_t + gamma ((1 - c_{t+1}) max_a Q(s_{t+1}, a) + c_{t+1} G_{t+1}),  G_{T-1} <- r + gamma max_a Q(s_T, a)
-    loss (G_t - Q(s_t, a_t; theta))^2 / 2, linear from an error of 1 (Huber's), or (G_t - Q)^2 with `--loss squared`
+    loss (G_t - Q(s_t, a_t; theta))^2, or with `--loss huber` half of it, linear from an error of 1
 
 No replay, no target network: layer normalisation keeps it stable. As published, a batch is trained in minibatches: its
 transitions shuffled and cut into equal parts, an optimizer step on each, G being that of before the first. The values
