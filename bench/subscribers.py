@@ -1,7 +1,6 @@
 """Simulated actors that take weights and play nothing: the product's link and policy, many in a few processes.
 
-They begin rounds as often as actors of a run do, and in turn: what arrives between two rounds is received, the newest
-of it decoded and loaded.
+They begin rounds as often as actors of a run do, and in turn, each with the version that was published last.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from multiprocessing.managers import ValueProxy
 from threading import Barrier, Event, Thread
 
 import torch
@@ -21,6 +21,10 @@ from headrace_proto import logs
 from headrace_proto.settings import ActorSettings
 from headrace_proto.sockets import ServiceSockets
 from headrace_proto.specification import RunSpecification
+from headrace_proto.weights import Weights
+
+GENERATION = 1
+"""Of all that `played.weights_of` publishes."""
 
 WAIT_SECONDS = 0.2
 """What an actor waits at a time; see headrace_actor.service."""
@@ -54,10 +58,10 @@ class Sightings:
 
 @dataclass(frozen=True, slots=True)
 class Subscriber:
-    """When publications were with an actor, and when it acted by them."""
+    """When an actor acted by which version, and how long it waited for weights at the beginning of each round."""
 
-    arrived: Sightings = field(default_factory=Sightings)
     acted: Sightings = field(default_factory=Sightings)
+    waits: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +78,13 @@ def host(
     phases: Sequence[float],
     round_seconds: float,
     last_version: int,
+    newest: ValueProxy[int],
     barrier: Barrier,
 ) -> Host:
     """Be an actor for each phase until all act by the last version; all have version 0 when the barrier opens.
 
     phases: seconds from the barrier to the beginning of an actor's first round; the next follow every `round_seconds`
+    newest: the version that a grant would name
     """
     torch.set_num_threads(1)
     log = logs.configure("actor", "error")
@@ -89,22 +95,19 @@ def host(
         policy_of_it = policy.make(specification, actor)
         sockets = ServiceSockets("actor", ActorSettings(), log)
         with closing(sockets), closing(WeightsLink(sockets, address, policy_of_it.fits, log)) as link:
-            while (first := link.decode_newest()) is None:
-                link.drain(WAIT_SECONDS)
-            policy_of_it.begin_round(first)
+            policy_of_it.begin_round(_wait_for(link, 0))
             ready.wait(START_SECONDS)
             barrier_opens.wait(START_SECONDS)
             subscriber = Subscriber()
             begins_at = time.monotonic() + phases[actor]
             while subscriber.acted.newest < last_version:
-                link.drain(min(WAIT_SECONDS, max(0.001, begins_at - time.monotonic())))
-                subscriber.arrived.add(link.newest_key[1])
-                if time.monotonic() >= begins_at:
-                    begins_at += round_seconds
-                    newest = link.decode_newest()
-                    assert newest is not None
-                    policy_of_it.begin_round(newest)
-                    subscriber.acted.add(newest.version)
+                time.sleep(max(0.0, begins_at - time.monotonic()))
+                begins_at += round_seconds
+                began = time.monotonic()
+                weights = _wait_for(link, newest.value)
+                policy_of_it.begin_round(weights)
+                subscriber.waits.append(time.monotonic() - began)
+                subscriber.acted.add(weights.version)
             subscribers.append(subscriber)
 
     barrier_opens = Event()
@@ -118,6 +121,12 @@ def host(
     for thread in threads:
         thread.join()
     return Host(subscribers, time.process_time() - before)
+
+
+def _wait_for(link: WeightsLink, version: int) -> Weights:
+    while (weights := link.wait_for((GENERATION, version), WAIT_SECONDS)) is None:
+        pass
+    return weights
 
 
 def delays(published: Sequence[float], sightings: Sequence[Sightings]) -> list[list[float]]:

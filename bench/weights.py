@@ -2,7 +2,7 @@
 
 The learner trains a batch, publishes as its service does, and does so at the rate of a run of `--steps-per-second`. The
 actors are simulated: the product's own link and policy, which begin rounds as often as that run's actors do, in turn,
-and play nothing. They receive every publication, and load the newest when a round begins.
+and play nothing. When a round begins they ask for the version that was published last, unless they have it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from multiprocessing.managers import ValueProxy
 from pathlib import Path
 
 import measurement
@@ -67,11 +68,11 @@ class Publisher:
         )
 
     def publish_first(self) -> None:
-        """Version 0, which whoever subscribes later gets too."""
+        """Version 0, which all actors begin with."""
         self._exchange.publish(played.weights_of(self._learner).encode())
 
-    def publish(self, count: int, period_seconds: float) -> Publications:
-        """Versions 1 to `count`, one a period."""
+    def publish(self, count: int, period_seconds: float, newest: ValueProxy[int]) -> Publications:
+        """Versions 1 to `count`, one a period, told by `newest` once they can be asked for."""
         times, cpu_seconds, size = [], 0.0, 0
         started = time.monotonic()
         for version in range(1, count + 1):
@@ -80,6 +81,7 @@ class Publisher:
             before = time.process_time()
             blob = played.weights_of(self._learner, version).encode()
             self._exchange.publish(blob)
+            newest.value = version
             size = len(blob)
             time.sleep(max(0.0, started + version * period_seconds - time.monotonic()))
             cpu_seconds += time.process_time() - before
@@ -126,16 +128,16 @@ def publish_to(
         spawn.Pool(processes) as pool,
     ):
         publisher.publish_first()
-        barrier = manager.Barrier(processes + 1)
+        barrier, newest = manager.Barrier(processes + 1), manager.Value("q", 0)
         jobs = [
             pool.apply_async(
                 subscribers.host,
-                (specification, publisher.address, phases[first::processes], round_seconds, count, barrier),
+                (specification, publisher.address, phases[first::processes], round_seconds, count, newest, barrier),
             )
             for first in range(processes)
         ]
         barrier.wait(subscribers.START_SECONDS)
-        published = publisher.publish(count, settings.publish_every / steps_per_second)
+        published = publisher.publish(count, settings.publish_every / steps_per_second, newest)
         return published, [job.get() for job in jobs]
 
 
@@ -145,14 +147,13 @@ def summary(actors: int, published: Publications, hosts: Sequence[Host], period_
     Of every publication the actor in the middle and the last one count, of these the median over the publications. The
     share of the machine is that of a run that publishes every period, however long it took here.
     """
-    arrived: list[Sightings] = [subscriber.arrived for host in hosts for subscriber in host.subscribers]
     acted: list[Sightings] = [subscriber.acted for host in hosts for subscriber in host.subscribers]
-    until_arrived = subscribers.delays(published.times, arrived)
+    waits = [wait for host in hosts for subscriber in host.subscribers for wait in subscriber.waits]
     until_acted = subscribers.delays(published.times, acted)
     used = published.cpu_seconds + sum(host.cpu_seconds for host in hosts)
     return {
         "bytes": published.size_bytes,
-        f"arrived_milliseconds_to_{actors}": statistics.median(map(max, until_arrived)) * MILLISECONDS,
+        f"wait_milliseconds_to_{actors}": statistics.median(waits) * MILLISECONDS,
         f"median_milliseconds_to_{actors}": statistics.median(map(statistics.median, until_acted)) * MILLISECONDS,
         f"last_milliseconds_to_{actors}": statistics.median(map(max, until_acted)) * MILLISECONDS,
         f"learner_cpu_milliseconds_to_{actors}": published.cpu_seconds / len(published.times) * MILLISECONDS,
@@ -165,7 +166,7 @@ def table(measured: Measured, options: argparse.Namespace) -> Table:
     """A row for each number of actors."""
     columns = [
         "actors",
-        "ms until the last one has it",
+        "ms that a round waits",
         "ms until the middle one acts",
         "ms until the last one acts",
         "CPU ms, learner",
@@ -175,7 +176,7 @@ def table(measured: Measured, options: argparse.Namespace) -> Table:
     rows = [
         [
             str(actors),
-            measured.text(f"arrived_milliseconds_to_{actors}", 1),
+            measured.text(f"wait_milliseconds_to_{actors}", 1),
             measured.text(f"median_milliseconds_to_{actors}", 1),
             measured.text(f"last_milliseconds_to_{actors}", 1),
             measured.text(f"learner_cpu_milliseconds_to_{actors}", 1),

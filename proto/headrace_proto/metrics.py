@@ -212,7 +212,7 @@ class LearnerMetrics:
             "refused_batches_total", "Batches refused: addressed to another learner, or broken."
         )
         self.published_bytes = counter(
-            "published_bytes_total", "Bytes of weights and progress published, once for all subscribers."
+            "published_bytes_total", "Bytes of weights, to each actor that asked, and of progress, once for all gates."
         )
         self.non_finite_stops = counter(
             "non_finite_stops_total", "Stops of the run, in all its processes, by numbers that are not finite."

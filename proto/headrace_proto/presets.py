@@ -47,10 +47,10 @@ ALGORITHM_DEFAULTS: dict[AlgorithmName, dict[str, Any]] = {
 
 PRESETS: dict[PresetName, dict[str, Any]] = {
     "default": {},
-    # Gallici et al., arXiv 2407.04811, purejaxql's pqn_atari: 128 environments, learning rate 2.5e-4, minibatches of 128,
-    # epsilon to 0.001 over a tenth of 50,000,000 steps; for a learner on a GPU with many actors. Rollouts are of 8 where
-    # theirs are of 32: a quarter of the credit for an actor's round, so that 14 actors play at once within the capacity,
-    # and with lambda 0.65 what lies more than 8 steps ahead weighs 3 % (docs/performance.md, on a GPU).
+    # Gallici et al., arXiv 2407.04811, purejaxql's pqn_atari: 128 environments, learning rate 2.5e-4, minibatches of
+    # 128, epsilon to 0.001 over a tenth of 50,000,000 steps; for a learner on a GPU with many actors. Rollouts are of 8
+    # where theirs are of 32: a quarter of the credit for an actor's round, so that 14 actors play at once within the
+    # capacity. With lambda 0.65 what lies more than 8 steps ahead weighs 3 % (docs/performance.md, on a GPU).
     "gpu": {
         "algorithm": "pqn",
         "network": "dqn-2015",

@@ -43,57 +43,23 @@ class Weights:
         return safetensors.torch.save(tensors, metadata=metadata)
 
 
-@dataclass(frozen=True, slots=True)
-class Heading:
-    """What a blob says of itself before its tensors: read it to know whether they are wanted.
-
-    dtypes: as safetensors names them, `F32` for float32
-    """
-
-    generation: int
-    version: int
-    env_steps: int
-    shapes: dict[str, tuple[int, ...]]
-    dtypes: dict[str, str]
-
-    @property
-    def age_key(self) -> tuple[int, int]:
-        """As that of the weights."""
-        return (self.generation, self.version)
-
-
-def read_heading(blob: bytes | memoryview) -> Heading:
-    """Read what stands before the tensors, at a hundredth of the cost of all; raises WireError for what is none.
-
-    That the tensors are there, and are what it says, only `decode` tells.
-    """
+def decode(blob: bytes) -> Weights:
+    """Read a blob; raises WireError for one that is cut short, lies about its shapes, or lacks its metadata."""
     header_bytes = int.from_bytes(blob[:8], "little")
     if header_bytes > MAX_HEADER_BYTES:
         raise WireError("oversized", f"a header of {header_bytes} bytes, at most {MAX_HEADER_BYTES} are allowed")
     try:
-        tensors = json.loads(bytes(blob[8 : 8 + header_bytes]))
-        metadata = tensors.pop("__metadata__")
+        metadata = json.loads(blob[8 : 8 + header_bytes])["__metadata__"]
         if metadata["schema"] != str(SCHEMA_VERSION):
             raise WireError("schema", f"weights of another schema version than {SCHEMA_VERSION}")
-        return Heading(
+        return Weights(
             generation=_count(metadata, "generation"),
             version=_count(metadata, "version"),
             env_steps=_count(metadata, "env_steps"),
-            shapes={name: tuple(tensor["shape"]) for name, tensor in tensors.items()},
-            dtypes={name: tensor["dtype"] for name, tensor in tensors.items()},
+            tensors=safetensors.torch.load(blob),
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise WireError("malformed", f"heading of a weights blob: {error!r}") from error
-
-
-def decode(blob: bytes) -> Weights:
-    """Read a blob; raises WireError for one that is cut short, lies about its shapes, or lacks its metadata."""
-    heading = read_heading(blob)
-    try:
-        tensors = safetensors.torch.load(blob)
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:  # torch's are RuntimeError
         raise WireError("malformed", f"weights blob: {error}") from error
-    return Weights(heading.generation, heading.version, heading.env_steps, tensors)
 
 
 def _count(metadata: dict[str, Any], name: str) -> int:

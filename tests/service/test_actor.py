@@ -82,6 +82,8 @@ class Peers:
         self.left: list[Leave] = []
         self.sent: list[tuple[RolloutHeader, Rollout | None]] = []
         self.subscriptions = 0
+        self.topics: set[bytes] = set()
+        self.blob = b""
         self.tensors = dict(networks.build_for(RUN).state_dict())
 
     def hear(self) -> None:
@@ -95,7 +97,7 @@ class Peers:
             rollout = rollouts.decode(payload, RUN, header.count) if header.count else None
             self.sent.append((header, rollout))
         while self.xpub.poll(0):
-            self.subscriptions += self.xpub.recv()[:1] == b"\x01"
+            self._on_subscription(self.xpub.recv())
 
     def wait_until(self, condition: Callable[[], object], seconds: float = 60.0) -> None:
         def heard() -> object:
@@ -111,14 +113,20 @@ class Peers:
         self.tell(CreditGrant(credit=credit, count=count, generation=1, weights_version=version))
 
     def publish(self, version: int, generation: int = 1, env_steps: int = 0) -> None:
-        blob = Weights(generation, version, env_steps, self.tensors).encode()
-        self.xpub.send_multipart([messages.WEIGHTS_TOPIC, blob])
+        """Answer with these weights whoever asks from now on, and who asked before."""
+        self.blob = Weights(generation, version, env_steps, self.tensors).encode()
+        self.answer([self.blob])
+
+    def answer(self, body: list[bytes]) -> None:
+        for topic in self.topics:
+            self.xpub.send_multipart([topic, *body])
 
     def wait_for_ask(self, credit: int) -> None:
         self.wait_until(lambda: any(ask.credit == credit for ask in self.asked[self.session]))
 
-    def wait_for_subscription(self) -> None:
-        self.wait_until(lambda: self.subscriptions)
+    def wait_for_question(self) -> None:
+        """Until the actor asks for weights."""
+        self.wait_until(lambda: self.topics)
 
     def wait_for_end_of(self, credit: int) -> list[tuple[RolloutHeader, Rollout | None]]:
         def parts() -> list[tuple[RolloutHeader, Rollout | None]]:
@@ -133,6 +141,18 @@ class Peers:
 
     def close(self) -> None:
         self.context.destroy(linger=0)
+
+    def _on_subscription(self, said: bytes) -> None:
+        topic = said[1:]
+        assert topic.startswith(messages.WEIGHTS_TOPIC)
+        assert len(topic) == len(messages.WEIGHTS_TOPIC) + messages.SESSION_BYTES
+        if said[:1] == b"\x00":
+            self.topics.discard(topic)
+            return
+        self.subscriptions += 1
+        self.topics.add(topic)
+        if self.blob:
+            self.xpub.send_multipart([topic, self.blob])
 
     def _on_control(self, session: Session, kind: str, fields: dict[str, Any]) -> None:
         if kind == "JOIN":
@@ -208,7 +228,6 @@ def start_playing(peers: Peers, version: int = 1) -> None:
     """Let the actor join and give it weights and its first credit."""
     peers.wait_until(lambda: peers.joined)
     peers.wait_for_ask(1)
-    peers.wait_for_subscription()
     peers.publish(version)
     peers.grant(1, version)
 
@@ -231,7 +250,6 @@ def test_an_actor_asks_again_until_it_is_granted(peers: Peers, actor: Actor) -> 
 
 def test_nothing_is_generated_without_credit(peers: Peers, actor: Actor) -> None:
     peers.wait_until(lambda: peers.joined)
-    peers.wait_for_subscription()
     peers.publish(1)
     peers.wait_until(lambda: len(peers.asked[peers.session]) >= 3)
     assert actor.metric("env_steps_total") == 0
@@ -269,7 +287,6 @@ def test_every_transition_of_every_credit_is_sent(peers: Peers, actor: Actor) ->
 def test_a_smaller_credit_than_asked_for_is_not_overdrawn(peers: Peers, actor: Actor) -> None:
     peers.wait_until(lambda: peers.joined)
     peers.wait_for_ask(1)
-    peers.wait_for_subscription()
     peers.publish(1)
     peers.grant(1, version=1, count=7)
     assert sum(header.count for header, _ in peers.wait_for_end_of(1)) == 6
@@ -282,7 +299,6 @@ def test_a_smaller_credit_than_asked_for_is_not_overdrawn(peers: Peers, actor: A
 def test_an_actor_waits_for_weights_as_new_as_its_credit_says(peers: Peers, actor: Actor) -> None:
     peers.wait_until(lambda: peers.joined)
     peers.wait_for_ask(1)
-    peers.wait_for_subscription()
     peers.publish(4)
     peers.grant(1, version=5)
     before = peers.subscriptions
@@ -325,20 +341,30 @@ def test_credit_whose_weights_do_not_come_within_a_lease_is_given_back_and_asked
 def test_the_newest_weights_win_in_whatever_order_they_come(peers: Peers, actor: Actor) -> None:
     peers.wait_until(lambda: peers.joined)
     peers.wait_for_ask(1)
-    peers.wait_for_subscription()
-    for generation, version in ((1, 8), (2, 3), (1, 9), (2, 2)):
-        peers.publish(version, generation)
     peers.grant(1, version=9)
-    assert {(header.generation, header.weights_version) for header, _ in peers.wait_for_end_of(1)} <= {(2, 3), (1, 9)}
+    peers.wait_for_question()
+    for version, generation in ((8, 1), (3, 2), (7, 1), (2, 2)):
+        peers.publish(version, generation)
+    assert {(header.generation, header.weights_version) for header, _ in peers.wait_for_end_of(1)} == {(2, 3)}
+
+
+def test_an_actor_that_waits_for_credit_is_sent_no_weights_and_one_that_has_them_asks_for_none(
+    peers: Peers, actor: Actor
+) -> None:
+    start_playing(peers)
+    peers.wait_for_end_of(1)
     peers.wait_for_ask(2)
-    peers.grant(2, version=9)
-    assert {(header.generation, header.weights_version) for header, _ in peers.wait_for_end_of(2)} == {(2, 3)}
+    peers.wait_until(lambda: not peers.topics)
+    peers.grant(2, version=1)
+    peers.wait_for_end_of(2)
+
+    peers.wait_until(lambda: len(peers.asked[peers.session]) >= 4)  # the third credit, over and over
+    assert (peers.subscriptions, peers.topics) == (1, set())
 
 
 def test_malformed_messages_are_ignored(peers: Peers, actor: Actor) -> None:
     peers.wait_until(lambda: peers.joined)
     peers.wait_for_ask(1)
-    peers.wait_for_subscription()
     for data in (
         b"",
         b"\xff",
@@ -347,13 +373,12 @@ def test_malformed_messages_are_ignored(peers: Peers, actor: Actor) -> None:
     ):
         peers.router.send_multipart([peers.session, data])
     peers.router.send_multipart([peers.session, b"two", b"frames"])
-    peers.xpub.send_multipart([messages.WEIGHTS_TOPIC, b"no weights"])
-    peers.xpub.send_multipart([messages.WEIGHTS_TOPIC])
-    peers.xpub.send_multipart(
-        [messages.WEIGHTS_TOPIC, Weights(9, 9, 0, {"w": peers.tensors["trunk.hidden.0.bias"]}).encode()]
-    )
-    peers.publish(1)
     peers.grant(1, version=1)
+    peers.wait_for_question()
+    peers.answer([b"no weights"])
+    peers.answer([])
+    peers.answer([Weights(9, 9, 0, {"w": peers.tensors["trunk.hidden.0.bias"]}).encode()])
+    peers.publish(1)
     assert {header.generation for header, _ in peers.wait_for_end_of(1)} == {1}
 
 
@@ -381,10 +406,9 @@ def test_weights_that_are_not_what_their_heading_says_or_not_float32_are_never_p
 ) -> None:
     peers.wait_until(lambda: peers.joined)
     peers.wait_for_ask(1)
-    peers.wait_for_subscription()
-    peers.publish(1)
-    peers.xpub.send_multipart([messages.WEIGHTS_TOPIC, broken(peers)])
     peers.grant(1, version=2)
+    peers.wait_for_question()
+    peers.answer([broken(peers)])
     before = peers.subscriptions
     peers.wait_until(lambda: peers.subscriptions >= before + 2)  # it has looked, and asks the learner again
     assert (actor.metric("env_steps_total"), actor.health.waiting_for) == (0, "weights")
@@ -397,7 +421,6 @@ def test_an_actor_that_the_gate_does_not_know_joins_again_as_a_new_session(peers
     peers.wait_for_end_of(1)
     first = peers.session
     peers.sent.clear()
-    peers.subscriptions = 0
     peers.tell(Leave(code="unknown", reason="a test"))
     peers.wait_until(lambda: len(peers.joined) == 2)
     assert peers.session != first
@@ -564,7 +587,6 @@ def test_an_actor_that_stays_up_asks_again_and_plays_once_it_may(
     peers.answer_join = lambda: peers.welcome
     joined = len(peers.joined)
     peers.wait_until(lambda: len(peers.joined) > joined and peers.asked[peers.session])
-    peers.wait_for_subscription()
     peers.publish(1)
     peers.grant(1, 1)
     peers.wait_for_end_of(1)

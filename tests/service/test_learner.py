@@ -20,8 +20,13 @@ from headrace_learner.checkpoints import Checkpoint, CheckpointState
 from headrace_learner.training import choose_device
 from headrace_proto import weights
 from headrace_proto.errors import UserError
-from headrace_proto.messages import WEIGHTS_TOPIC
+from headrace_proto.messages import SESSION_BYTES, WEIGHTS_TOPIC
 from headrace_proto.weights import Weights
+
+
+def topic_of(number: int) -> bytes:
+    """Under which an actor asks for weights."""
+    return WEIGHTS_TOPIC + number.to_bytes(SESSION_BYTES, "big")
 
 
 def received_weights(socket: zmq.Socket[bytes]) -> Weights:
@@ -39,17 +44,17 @@ def test_before_it_is_greeted_it_tells_its_run_and_is_not_ready(gate: SmallGate,
     first = gate.progress[0]
     assert (first.generation, first.gate, first.waiting_for) == (0, bytes(16), "gate")
     assert first.run == RUN
-    assert (learner.health.ready, learner.health.waiting_for) == (False, "gate")
+    wait_until(lambda: learner.health.waiting_for == "gate")
+    assert not learner.health.ready
 
 
 def test_greeted_it_continues_the_gates_version_and_generation_and_publishes(
     gate: SmallGate, learner: LearnerThread
 ) -> None:
     learner.start()
-    subscriber = gate.subscribe(WEIGHTS_TOPIC)
     progress = gate.greet(generation=3, version=40)
     assert (progress.generation, progress.version, progress.published_version) == (3, 40, 40)
-    published = received_weights(subscriber)
+    published = received_weights(gate.subscribe(topic_of(1)))
     assert (published.generation, published.version, published.env_steps) == (3, 40, 0)
     assert learner.metric("published_bytes_total") > len(published.encode())
     assert learner.health.ready
@@ -81,38 +86,77 @@ def test_batches_for_another_learner_are_ignored(gate: SmallGate, learner: Learn
     assert learner.metric("refused_batches_total") == 1
 
 
-def test_a_late_subscriber_gets_the_last_weights(gate: SmallGate, learner: LearnerThread) -> None:
+def test_whoever_asks_gets_the_newest_weights(gate: SmallGate, learner: LearnerThread) -> None:
     learner.start()
     gate.greet(version=5)
     for seed in range(2):
         number = gate.send(two_rollouts(seed))
     gate.wait_for_trained(number)
-    assert received_weights(gate.subscribe(WEIGHTS_TOPIC)).version == 7
+    assert received_weights(gate.subscribe(topic_of(1))).version == 7
 
 
-def test_an_actor_that_subscribes_again_is_answered_again(gate: SmallGate, learner: LearnerThread) -> None:
+def test_an_actor_that_asks_again_is_answered_again(gate: SmallGate, learner: LearnerThread) -> None:
     learner.start()
     gate.greet(version=5)
-    subscriber = gate.subscribe(WEIGHTS_TOPIC)
+    subscriber = gate.subscribe(topic_of(1))
     assert received_weights(subscriber).version == 5
-    subscriber.unsubscribe(WEIGHTS_TOPIC)
-    subscriber.subscribe(WEIGHTS_TOPIC)
+
+    def is_answered() -> bool:
+        subscriber.unsubscribe(topic_of(1))
+        subscriber.subscribe(topic_of(1))
+        return subscriber.poll(1000) != 0
+
+    wait_until(is_answered)
     assert received_weights(subscriber).version == 5
 
 
-def test_subscribers_that_arrive_together_are_answered_together(gate: SmallGate, learner: LearnerThread) -> None:
+def test_who_asks_over_and_over_is_sent_the_same_weights_once(
+    gate: SmallGate, learner: LearnerThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace_learner.subscriptions.SAME_AGAIN_SECONDS", 3600.0)
     learner.start()
     gate.greet()
-    observer = gate.subscribe(WEIGHTS_TOPIC)
-    received_weights(observer)
-    arrivals = [gate.subscribe(WEIGHTS_TOPIC) for _ in range(12)]
-    for arrival in arrivals:
-        assert received_weights(arrival).version == 0
-    answers = 0
-    while observer.poll(300):
-        observer.recv_multipart()
-        answers += 1
-    assert 1 <= answers < 12
+    subscriber = gate.subscribe(topic_of(1))
+    received_weights(subscriber)
+    for number in range(2, 100):
+        subscriber.subscribe(topic_of(number))
+    assert not subscriber.poll(300)
+
+    for seed in range(2):
+        gate.wait_for_trained(gate.send(two_rollouts(seed)))
+    subscriber.subscribe(topic_of(100))
+    assert received_weights(subscriber).version == 2
+
+
+def test_weights_go_to_the_actor_that_asks_once_and_to_no_other(gate: SmallGate, learner: LearnerThread) -> None:
+    learner.start()
+    gate.greet()
+    asked_before = gate.subscribe(topic_of(1))
+    received_weights(asked_before)
+    for seed in range(4):
+        gate.wait_for_trained(gate.send(two_rollouts(seed)))
+
+    newcomers = [gate.subscribe(topic_of(2 + number)) for number in range(12)]
+
+    assert {received_weights(newcomer).version for newcomer in newcomers} == {4}
+    assert not any(subscriber.poll(100) for subscriber in (asked_before, *newcomers))
+
+
+def test_who_asks_before_there_are_weights_is_answered_when_it_asks_again(
+    gate: SmallGate, learner: LearnerThread
+) -> None:
+    learner.start()
+    subscriber = gate.subscribe(topic_of(1))
+    wait_until(gate.hear)
+    gate.greet()
+
+    def is_answered() -> bool:
+        subscriber.unsubscribe(topic_of(1))
+        subscriber.subscribe(topic_of(1))
+        return subscriber.poll(1000) != 0
+
+    wait_until(is_answered)
+    assert received_weights(subscriber).version == 0
 
 
 def test_a_malformed_rollout_is_counted_and_the_rest_of_its_batch_trained(

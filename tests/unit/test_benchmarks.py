@@ -158,8 +158,8 @@ def test_an_actor_acts_by_a_version_once_it_has_that_or_a_newer_one() -> None:
 
 def test_what_weights_cost_is_a_share_of_all_cores_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headrace_local.cores.usable_cores", lambda: 2)
-    prompt = Subscriber(Sightings([1, 2], [1.001, 2.001]), Sightings([1, 2], [1.004, 2.006]))
-    late = Subscriber(Sightings([1, 2], [1.003, 2.005]), Sightings([1, 2], [1.010, 2.030]))
+    prompt = Subscriber(Sightings([1, 2], [1.004, 2.006]), waits=[0.003, 0.005])
+    late = Subscriber(Sightings([1, 2], [1.010, 2.030]), waits=[0.004])
     published = Publications(size_bytes=100, times=[1.0, 2.0], cpu_seconds=0.02)
 
     found = weights.summary(2, published, [Host([prompt], 0.1), Host([late], 0.08)], period_seconds=1.0)
@@ -167,7 +167,7 @@ def test_what_weights_cost_is_a_share_of_all_cores_time(monkeypatch: pytest.Monk
     assert found["bytes"] == 100
     assert found["share_of_machine_to_2"] == pytest.approx(0.2 / 2.0 / 2)
     assert found["cpu_milliseconds_to_2"] == pytest.approx(100.0)
-    assert found["arrived_milliseconds_to_2"] == pytest.approx(4.0)  # of 3 and 5
+    assert found["wait_milliseconds_to_2"] == pytest.approx(4.0)  # of 3, 4 and 5
     assert found["last_milliseconds_to_2"] == pytest.approx(20.0)  # of 10 and 30
     assert found["median_milliseconds_to_2"] == pytest.approx(12.5)  # of 7 and 18
 

@@ -147,7 +147,7 @@ def test_a_weights_blob_has_its_golden_bytes() -> None:
 
 
 def test_another_schema_version_is_refused_with_a_message_that_names_both() -> None:
-    theirs = bytes.fromhex(GOLDEN["join"]).replace(b"\xa6schema\x03", b"\xa6schema\x04")
+    theirs = bytes.fromhex(GOLDEN["join"]).replace(b"\xa6schema\x04", b"\xa6schema\x05")
 
-    with pytest.raises(WireError, match="schema version 4, this side 3"):
+    with pytest.raises(WireError, match="schema version 5, this side 4"):
         messages.decode_kind(theirs)

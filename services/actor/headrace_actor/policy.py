@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from headrace_actor import exploration
 from headrace_proto import networks
 from headrace_proto.networks import PolicyNetwork
 from headrace_proto.sampling import Choices, Sampler
 from headrace_proto.specification import RunSpecification
-from headrace_proto.weights import Heading, Weights
-
-PARAMETER_DTYPE = "F32"
-"""Of everything published, as safetensors names it; another one would be rounded to it without a word."""
+from headrace_proto.weights import Weights
 
 
 class Policy(ABC):
@@ -31,13 +30,15 @@ class Policy(ABC):
         torch.set_num_threads(1)
         self._network = networks.build_for(run).eval()
         self._loaded: Weights | None = None
-        self._shapes = {name: tuple(tensor.shape) for name, tensor in self._network.state_dict().items()}
-        self._dtypes = dict.fromkeys(self._shapes, PARAMETER_DTYPE)
+        self._layout = _layout(self._network.state_dict())
         self.epsilons = np.zeros(run.environments_per_actor)
 
-    def fits(self, heading: Heading) -> bool:
-        """Whether the weights are of this network: the same parameters, in the same shapes, as float32."""
-        return heading.shapes == self._shapes and heading.dtypes == self._dtypes
+    def fits(self, weights: Weights) -> bool:
+        """Whether the weights are of this network: the same parameters, of the same shapes and types.
+
+        Of another type they would be rounded without a word.
+        """
+        return _layout(weights.tensors) == self._layout
 
     def begin_round(self, weights: Weights) -> None:
         """Act by these weights from now on."""
@@ -88,6 +89,10 @@ class SampledPolicy(Policy):
     def begin_game(self, environment: int) -> None:
         """Forget the game before."""
         self._sampler.begin_game(environment)
+
+
+def _layout(tensors: Mapping[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
 
 
 def make(run: RunSpecification, actor: int) -> Policy:

@@ -1,4 +1,4 @@
-"""The actor's loop: join, then over and over ask for credit, take the newest weights, play a round and send it.
+"""The actor's loop: join, then over and over ask for credit, take the weights it names, play a round and send it.
 
 A session that is lost is followed by another. Its games begin anew: the actor's index at the gate, and the random
 numbers that go with it, may by then be another actor's.
@@ -111,7 +111,7 @@ class ActorService:
         ):
             patience = welcome.lease_seconds
             while not self._stop.is_set:
-                grant = self._wait_for_credit(gate, weights_link, welcome.run.credit_per_round)
+                grant = self._wait_for_credit(gate, welcome.run.credit_per_round)
                 try:
                     weights = self._wait_for_weights(gate, weights_link, grant, patience)
                 except WeightsLate:
@@ -120,7 +120,7 @@ class ActorService:
                     patience *= 2  # or an actor whose weights come slowly would never play
                     continue
                 patience = welcome.lease_seconds
-                self._play_round(gate, player, grant, weights, welcome)
+                self._play_round(gate, weights_link, player, grant, weights, welcome)
             raise Stopped("told to stop")
 
     def _build(self, gate: GateLink, welcome: Welcome) -> Player:
@@ -153,7 +153,13 @@ class ActorService:
         self._log.warning("credit given back: its weights have not come", credit=grant.credit, count=grant.count)
 
     def _play_round(
-        self, gate: GateLink, player: Player, grant: CreditGrant, weights: Weights, welcome: Welcome
+        self,
+        gate: GateLink,
+        weights_link: WeightsLink,
+        player: Player,
+        grant: CreditGrant,
+        weights: Weights,
+        welcome: Welcome,
     ) -> None:
         run = welcome.run
         steps = min(run.rollout_length, grant.count // run.environments_per_actor)
@@ -167,6 +173,10 @@ class ActorService:
             self._health.beat()
             if self._stop.is_set:
                 break
+        gate.exchange()
+        if (following := gate.session.granted) is not None:
+            # Asked for now, its weights come while these rollouts go.
+            weights_link.ask((following.generation, following.weights_version))
         rollouts = player.end_round()
         for frames, count in gate.transitions(grant.credit, weights, rollouts):
             self._waiting.until("gate", partial(gate.try_push, frames, count), lambda: "no room for rollouts")
@@ -182,9 +192,8 @@ class ActorService:
         self._log.info("joined", gate=self._gate_address, actor=welcome.actor, life=welcome.life, game=welcome.run.game)
         return welcome
 
-    def _wait_for_credit(self, gate: GateLink, weights_link: WeightsLink, count: int) -> CreditGrant:
+    def _wait_for_credit(self, gate: GateLink, count: int) -> CreditGrant:
         def attempt() -> CreditGrant | None:
-            weights_link.drain()
             grant = gate.session.take_grant()
             if grant is None:
                 gate.exchange(POLL_SECONDS)

@@ -52,6 +52,11 @@ class Session:
             self._ask_due = now
             self._ask_again_seconds = ASK_AGAIN_SECONDS
 
+    @property
+    def granted(self) -> CreditGrant | None:
+        """The credit that `take_grant` would return."""
+        return self._grant
+
     def take_grant(self) -> CreditGrant | None:
         """The credit to play against now, if it has been granted."""
         grant, self._grant = self._grant, None

@@ -6,6 +6,7 @@ import contextlib
 import queue
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import zmq
@@ -18,7 +19,6 @@ from headrace_proto.logs import Logger, RateLimit
 from headrace_proto.messages import (
     PROGRESS_TOPIC,
     SESSION_BYTES,
-    WEIGHTS_TOPIC,
     BatchHeader,
     Progress,
     Session,
@@ -28,9 +28,6 @@ from headrace_proto.sockets import ServiceSockets
 from headrace_proto.specification import RunSpecification
 
 PROGRESS_SECONDS = 0.3
-GATHER_SECONDS = 0.1
-"""Subscriptions that arrive within so long of the last weights' sending are answered together."""
-
 MAX_READY_BATCHES = 2
 PUBLISH_HIGH_WATER_MARK = 16
 """Messages kept for one slow subscriber: with weights of 7 MB that is what a stopped actor may cost."""
@@ -96,8 +93,9 @@ class Exchange:
         self._standing = standing
         self._received_batch = 0
         self._weights: bytes | None = None
-        self._is_answer_due = False
-        self._last_progress = self._last_weights = 0.0
+        self._publication = 0
+        self._answers = subscriptions.Answers()
+        self._last_progress = 0.0
         self._thread = threading.Thread(target=self._guarded, name="exchange", daemon=True)
         self._thread.start()
 
@@ -119,7 +117,7 @@ class Exchange:
         self._post(standing)
 
     def publish(self, weights: bytes) -> None:
-        """Send WEIGHTS now, and again to whoever subscribes later."""
+        """Answer with these weights whoever asks from now on."""
         self._post(weights)
 
     def close(self) -> None:
@@ -165,19 +163,15 @@ class Exchange:
             self._drain_wake()
         self._send_posted()
         if self._publisher in ready:
-            self._is_answer_due |= subscriptions.hear(self._publisher, self._sockets.connections)
-        self._answer_subscriptions()
+            self._answer(subscriptions.hear(self._publisher, self._sockets.connections))
         if self._puller in ready:
             self._receive()
         if time.monotonic() - self._last_progress >= PROGRESS_SECONDS:
             self._send_progress()
 
     def _milliseconds_to_wait(self) -> int:
-        now = time.monotonic()
         due = self._last_progress + PROGRESS_SECONDS
-        if self._is_answer_due and self._weights is not None:
-            due = min(due, self._last_weights + GATHER_SECONDS)
-        return max(0, int((due - now) * 1000) + 1)
+        return max(0, int((due - time.monotonic()) * 1000) + 1)
 
     def _drain_wake(self) -> None:
         while self._wake.poll(0):
@@ -189,22 +183,19 @@ class Exchange:
             item = self._outbox.get()
             if isinstance(item, bytes):
                 self._weights = item
-                self._send_weights(item)
+                self._publication += 1
             else:
                 self._standing = item
                 is_told = True
         if is_told:
             self._send_progress()
 
-    def _answer_subscriptions(self) -> None:
-        is_gathered = time.monotonic() - self._last_weights >= GATHER_SECONDS
-        if self._is_answer_due and is_gathered and self._weights is not None:
-            self._send_weights(self._weights)
-            self._is_answer_due = False
-
-    def _send_weights(self, weights: bytes) -> None:
-        self._send(WEIGHTS_TOPIC, weights)
-        self._last_weights = time.monotonic()
+    def _answer(self, asked: Mapping[bytes, int]) -> None:
+        """Send the newest weights under each topic, which one actor hears; before the first it has to ask again."""
+        now = time.monotonic()
+        for topic, connection in asked.items():
+            if self._weights is not None and self._answers.may_send(connection, self._publication, now):
+                self._send(topic, self._weights)
 
     def _send_progress(self) -> None:
         standing = self._standing

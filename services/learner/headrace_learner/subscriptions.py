@@ -11,18 +11,40 @@ import zmq
 
 from headrace_proto.connections import Connections, sender
 from headrace_proto.errors import WireError
-from headrace_proto.messages import PROGRESS_TOPIC, WEIGHTS_TOPIC
+from headrace_proto.messages import PROGRESS_TOPIC, SESSION_BYTES, WEIGHTS_TOPIC
 
 BURST = 1024
 """Messages heard before the learner's other sockets have their turn."""
 
 MOST_OF_ONE_SENDER = 512
-"""In a burst; an actor says two a second."""
+"""In a burst; an actor says two a round."""
 
 
-def hear(publisher: zmq.Socket[bytes], connections: Connections) -> bool:
-    """Take what subscribers have said, at most a burst; returns whether one of them asks for weights."""
-    is_asked_for_weights = False
+SAME_AGAIN_SECONDS = 0.5
+"""Before a connection is sent the same weights once more: an actor whose answer is lost asks again after a second."""
+
+
+class Answers:
+    """Which connection was sent which publication, and when: who asks more often than an actor is sent no more."""
+
+    def __init__(self) -> None:
+        self._sent: dict[int, tuple[int, float]] = {}
+
+    def may_send(self, connection: int, publication: int, now: float) -> bool:
+        """Whether to answer a connection, by its file descriptor, with a publication now; then that is its last."""
+        last, at = self._sent.get(connection, (-1, 0.0))
+        if last == publication and now - at < SAME_AGAIN_SECONDS:
+            return False
+        self._sent[connection] = (publication, now)
+        return True
+
+
+def hear(publisher: zmq.Socket[bytes], connections: Connections) -> dict[bytes, int]:
+    """Take what subscribers have said, at most a burst.
+
+    Returns the topics under which weights are asked for, each with the file descriptor of the connection that asks.
+    """
+    asked: dict[bytes, int] = {}
     heard: Counter[int] = Counter()
     for _ in range(BURST):
         try:
@@ -35,12 +57,22 @@ def hear(publisher: zmq.Socket[bytes], connections: Connections) -> bool:
         heard[sender(frames[0])] += 1
         if not _is_subscription(said) or heard[sender(frames[0])] > MOST_OF_ONE_SENDER:
             connections.cut(publisher, frames[0], "unexpected")
-        is_asked_for_weights |= said[:1] == b"\x01" and WEIGHTS_TOPIC.startswith(said[1:])
-    return is_asked_for_weights
+        elif _asks_for_weights(said):
+            asked[said[1:]] = sender(frames[0])
+    return asked
 
 
 def _is_subscription(said: bytes) -> bool:
-    """Whether it begins or ends a subscription, 1 or 0 and a prefix of topics, to something that there is."""
-    return said[:1] in (b"\x00", b"\x01") and any(
-        topic.startswith(said[1:]) for topic in (WEIGHTS_TOPIC, PROGRESS_TOPIC)
+    """Whether it begins or ends a subscription, 1 or 0 and a topic or its beginning, to something that there is."""
+    topic = said[1:]
+    return said[:1] in (b"\x00", b"\x01") and (
+        WEIGHTS_TOPIC.startswith(topic) or PROGRESS_TOPIC.startswith(topic) or _is_of_one_actor(topic)
     )
+
+
+def _asks_for_weights(said: bytes) -> bool:
+    return said[:1] == b"\x01" and _is_of_one_actor(said[1:])
+
+
+def _is_of_one_actor(topic: bytes) -> bool:
+    return topic.startswith(WEIGHTS_TOPIC) and len(topic) == len(WEIGHTS_TOPIC) + SESSION_BYTES

@@ -13,9 +13,9 @@ LOSSES = Row(
         TimeSeries(
             title="Bytes/s",
             shows="Transitions into the gate, batches out of it, and weights out of the learner, "
-            "which each subscriber gets again.",
-            bad="Out above in, for long: batches are sent again. Weights times actors near what the network carries.",
-            remedy="Sent again: look for restarts of the learner. Weights: raise HEADRACE_PUBLISH_EVERY.",
+            "once to each actor that begins a round without the newest.",
+            bad="Out above in, for long: batches are sent again. Weights near what the network carries.",
+            remedy="Sent again: look for restarts of the learner. Weights: raise HEADRACE_ROLLOUT_LENGTH.",
             queries=(
                 Query(rate("headrace_gate_received_bytes_total"), "transitions into the gate {{run}}"),
                 Query(rate("headrace_gate_sent_bytes_total"), "batches to the learner {{run}}"),
