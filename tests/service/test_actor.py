@@ -691,8 +691,8 @@ def test_an_environment_that_raises_ends_the_process_with_a_clear_line(peers: Pe
     command = [sys.executable, "-c", BROKEN_GAME, "--gate-address", peers.gate_address, "--metrics-port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         start_playing(peers)
+        peers.wait_until(lambda: peers.left)
         output, _ = process.communicate(timeout=60)
-    peers.wait_until(lambda: peers.left)
     assert process.returncode == 1
     assert "the joystick fell off" in peers.left[0].reason
     assert '"event": "the actor dies of an error"' in output
