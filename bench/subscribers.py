@@ -58,7 +58,7 @@ class Sightings:
 
 @dataclass(frozen=True, slots=True)
 class Subscriber:
-    """When an actor acted by which version, and how long it waited for weights at the beginning of each round."""
+    """When an actor acted by which version, and how long each round waited that lacked the newest."""
 
     acted: Sightings = field(default_factory=Sightings)
     waits: list[float] = field(default_factory=list)
@@ -103,10 +103,12 @@ def host(
             while subscriber.acted.newest < last_version:
                 time.sleep(max(0.0, begins_at - time.monotonic()))
                 begins_at += round_seconds
+                version = newest.value
                 began = time.monotonic()
-                weights = _wait_for(link, newest.value)
+                weights = _wait_for(link, version)
                 policy_of_it.begin_round(weights)
-                subscriber.waits.append(time.monotonic() - began)
+                if weights.version > subscriber.acted.newest:
+                    subscriber.waits.append(time.monotonic() - began)
                 subscriber.acted.add(weights.version)
             subscribers.append(subscriber)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import secrets
 import socket
 import struct
 import time
@@ -25,7 +26,16 @@ import zmq
 from made_up import a_header, a_rollout
 
 from headrace_proto import logs, messages
-from headrace_proto.messages import CreditGrant, CreditRequest, Join, Leave, Message, Welcome
+from headrace_proto.messages import (
+    SESSION_BYTES,
+    WEIGHTS_TOPIC,
+    CreditGrant,
+    CreditRequest,
+    Join,
+    Leave,
+    Message,
+    Welcome,
+)
 from headrace_proto.settings import ActorSettings
 from headrace_proto.sockets import ServiceSockets
 from headrace_proto.specification import RunSpecification
@@ -300,6 +310,16 @@ def talks_to_a_publisher(target: Target, go: Callable[[], None] = at_once) -> No
         go()
 
 
+def asks_without_end(target: Target, go: Callable[[], None] = at_once) -> None:
+    """Questions for weights, each under another topic, which an actor has one of."""
+    with intruder(target) as one, one.sockets.make(zmq.XSUB) as subscriber:
+        one.sockets.connect(subscriber, target.address("weights"), "weights-address", server="learner")
+        subscriber.sndtimeo = subscriber.linger = round(PATIENCE_SECONDS * 1000)
+        for _ in range(1000):
+            subscriber.send(b"\x01" + WEIGHTS_TOPIC + secrets.token_bytes(SESSION_BYTES))
+        go()
+
+
 def a_progress_kind() -> bytes:
     """A message of the learner's kind with an actor's fields."""
     return Leave(code="goodbye", reason="").encode().replace(b"\xa5LEAVE", b"\xa8PROGRESS")
@@ -317,4 +337,5 @@ ATTACKS: dict[str, Callable[[Target], None]] = {
     "half-open handshakes": half_open_handshakes,
     "5,000 connections": many_connections,
     "talk on the learner's socket": talks_to_a_publisher,
+    "questions for weights": asks_without_end,
 }

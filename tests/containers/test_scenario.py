@@ -40,7 +40,7 @@ from headrace_proto.sockets import ServiceSockets
 
 sockets = ServiceSockets("actor", ActorSettings(), logs.configure("stranger", "error"))
 transitions, batches, weights = (sockets.make(kind) for kind in (zmq.PUSH, zmq.PULL, zmq.SUB))
-weights.subscribe(b"")
+weights.subscribe(b"PROGRESS")
 sockets.connect(transitions, "tcp://replay-gate:5555", "transitions-address", server="gate")
 sockets.connect(batches, "tcp://replay-gate:5557", "batches-address", server="gate")
 sockets.connect(weights, "tcp://learner:5558", "weights-address", server="learner")
@@ -288,7 +288,7 @@ def test_a_container_with_a_foreign_key_puts_nothing_into_a_socket_and_gets_noth
     sockets = {"transitions", "batches", "weights"}
     wait_until(lambda: set(strangers_refused(deployment) - refused) >= sockets)
     assert deployment.value(REFUSED_FRAMES) == frames
-    # What comes in and goes out with an actor's own key: its frame, and weights.
+    # What comes in and goes out with an actor's own key: its frame, and progress on the socket of the weights.
     assert deployment.compose("exec", "-T", "actor", "python", "-c", TRIES_EVERY_SOCKET) == "heard weights\n"
     wait_until(lambda: deployment.value(REFUSED_FRAMES) == frames + 1)
 

@@ -338,28 +338,36 @@ def test_credit_whose_weights_do_not_come_within_a_lease_is_given_back_and_asked
     assert actor.failure is None
 
 
-def test_the_newest_weights_win_in_whatever_order_they_come(peers: Peers, actor: Actor) -> None:
+def test_weights_older_than_those_of_a_credit_are_not_played_by_in_whatever_order_they_come(
+    peers: Peers, actor: Actor
+) -> None:
     peers.wait_until(lambda: peers.joined)
     peers.wait_for_ask(1)
-    peers.grant(1, version=9)
+    peers.tell(CreditGrant(credit=1, count=RUN.credit_per_round, generation=2, weights_version=3))
     peers.wait_for_question()
-    for version, generation in ((8, 1), (3, 2), (7, 1), (2, 2)):
+    for version, generation in ((8, 1), (2, 2), (9, 1), (3, 2)):
         peers.publish(version, generation)
     assert {(header.generation, header.weights_version) for header, _ in peers.wait_for_end_of(1)} == {(2, 3)}
 
 
-def test_an_actor_that_waits_for_credit_is_sent_no_weights_and_one_that_has_them_asks_for_none(
+def test_an_actor_asks_for_weights_only_when_its_credit_names_newer_ones_than_it_has(
     peers: Peers, actor: Actor
 ) -> None:
     start_playing(peers)
     peers.wait_for_end_of(1)
     peers.wait_for_ask(2)
     peers.wait_until(lambda: not peers.topics)
+    asked = peers.subscriptions
+    peers.publish(2)
+    peers.wait_until(lambda: len(peers.asked[peers.session]) >= 4)  # the second credit, over and over
     peers.grant(2, version=1)
-    peers.wait_for_end_of(2)
+    assert {header.weights_version for header, _ in peers.wait_for_end_of(2)} == {1}
+    assert peers.subscriptions == asked
 
-    peers.wait_until(lambda: len(peers.asked[peers.session]) >= 4)  # the third credit, over and over
-    assert (peers.subscriptions, peers.topics) == (1, set())
+    peers.wait_for_ask(3)
+    peers.grant(3, version=2)
+    assert {header.weights_version for header, _ in peers.wait_for_end_of(3)} == {2}
+    assert peers.subscriptions > asked
 
 
 def test_malformed_messages_are_ignored(peers: Peers, actor: Actor) -> None:
@@ -401,7 +409,7 @@ def heading_alone(blob: bytes) -> bytes:
     ],
     ids=["no tensors", "cut", "too long", "half precision", "double precision"],
 )
-def test_weights_that_are_not_what_their_heading_says_or_not_float32_are_never_played_by(
+def test_weights_that_are_not_what_their_header_says_or_not_float32_are_never_played_by(
     peers: Peers, actor: Actor, broken: Callable[[Peers], bytes]
 ) -> None:
     peers.wait_until(lambda: peers.joined)

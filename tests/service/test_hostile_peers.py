@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -235,14 +235,17 @@ def test_handshakes_that_stop_half_way_are_ended_and_counted(standing: Besieged)
         wait_until(lambda: standing.open() < 50)
 
 
-def test_who_says_anything_but_a_subscription_to_the_learner_is_cut_off(standing: Besieged) -> None:
+@pytest.mark.parametrize("attack", [hostile_peers.talks_to_a_publisher, hostile_peers.asks_without_end])
+def test_who_says_anything_but_a_subscription_to_the_learner_or_asks_under_ever_new_topics_is_cut_off(
+    standing: Besieged, attack: Callable[..., None]
+) -> None:
     before = standing.cut("unexpected", "learner")
 
     def is_seen() -> bool:
         return standing.cut("unexpected", "learner") > before
 
     with standing.standing():
-        hostile_peers.talks_to_a_publisher(standing.target, go=lambda: wait_until(is_seen))
+        attack(standing.target, go=lambda: wait_until(is_seen))
 
 
 def test_five_thousand_connections_are_held_and_the_others_served(standing: Besieged) -> None:

@@ -36,7 +36,8 @@ class WeightsLink:
         self._log = log
         self._limit = RateLimit()
         self._topic = WEIGHTS_TOPIC + secrets.token_bytes(SESSION_BYTES)
-        self._asked_at: float | None = None
+        self._is_asking = False
+        self._ask_due, self._ask_again_seconds = 0.0, ASK_AGAIN_SECONDS
         self._socket = service_sockets.make(zmq.SUB)
         self._socket.rcvhwm = MOST_QUEUED
         service_sockets.connect(self._socket, address, "weights-address", server="learner")
@@ -44,8 +45,9 @@ class WeightsLink:
     def wait_for(self, at_least: tuple[int, int], timeout_seconds: float) -> Weights | None:
         """The newest weights if their (generation, version) is `at_least` that, else None after the timeout.
 
-        Called until they come: it asks, and once in a second again, for a question or its answer may be lost.
+        Called until they come: it asks, and after a second again, for a question or its answer may be lost.
         """
+        self._drain(0.0)
         self.ask(at_least)
         if not self._has(at_least):
             self._drain(timeout_seconds)
@@ -55,13 +57,17 @@ class WeightsLink:
         return self._newest
 
     def ask(self, at_least: tuple[int, int]) -> None:
-        """Ask for weights, to be waited for later, unless these are here or were asked for within a second."""
+        """Ask for weights, to be waited for later, unless these are here or were asked for a short while ago."""
         now = time.monotonic()
-        is_due = self._asked_at is None or now - self._asked_at >= ASK_AGAIN_SECONDS
-        if is_due and not self._has(at_least):
-            self._stop_asking()
-            self._socket.subscribe(self._topic)
-            self._asked_at = now
+        if now < self._ask_due or self._has(at_least):
+            return
+        if self._is_asking:
+            self._socket.unsubscribe(self._topic)
+            # What is slow to come is asked for less and less often: each answer may be on its way before the next.
+            self._ask_again_seconds *= 2
+        self._socket.subscribe(self._topic)
+        self._is_asking = True
+        self._ask_due = now + self._ask_again_seconds
 
     def close(self) -> None:
         """Close the socket."""
@@ -71,9 +77,10 @@ class WeightsLink:
         return self._newest is not None and self._newest.age_key >= at_least
 
     def _stop_asking(self) -> None:
-        if self._asked_at is not None:
+        if self._is_asking:
             self._socket.unsubscribe(self._topic)
-            self._asked_at = None
+            self._is_asking = False
+        self._ask_due, self._ask_again_seconds = 0.0, ASK_AGAIN_SECONDS
 
     def _drain(self, timeout_seconds: float) -> None:
         """Take everything that has arrived, waiting at most so long for the first."""

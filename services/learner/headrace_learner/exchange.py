@@ -6,13 +6,14 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import zmq
 
-from headrace_learner import batches, subscriptions
+from headrace_learner import batches
 from headrace_learner.batches import Batch
+from headrace_learner.subscriptions import Subscriptions
 from headrace_proto import messages
 from headrace_proto.errors import HeadraceError, WireError
 from headrace_proto.logs import Logger, RateLimit
@@ -30,7 +31,7 @@ from headrace_proto.specification import RunSpecification
 PROGRESS_SECONDS = 0.3
 MAX_READY_BATCHES = 2
 PUBLISH_HIGH_WATER_MARK = 16
-"""Messages kept for one slow subscriber: with weights of 7 MB that is what a stopped actor may cost."""
+"""Messages kept for one slow subscriber: with weights of 7 MB that is what one that asks and does not read may cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class Exchange:
         self._received_batch = 0
         self._weights: bytes | None = None
         self._publication = 0
-        self._answers = subscriptions.Answers()
+        self._subscriptions = Subscriptions(self._publisher, service_sockets.connections)
         self._last_progress = 0.0
         self._thread = threading.Thread(target=self._guarded, name="exchange", daemon=True)
         self._thread.start()
@@ -163,7 +164,7 @@ class Exchange:
             self._drain_wake()
         self._send_posted()
         if self._publisher in ready:
-            self._answer(subscriptions.hear(self._publisher, self._sockets.connections))
+            self._answer(self._subscriptions.hear())
         if self._puller in ready:
             self._receive()
         if time.monotonic() - self._last_progress >= PROGRESS_SECONDS:
@@ -182,19 +183,22 @@ class Exchange:
         while not self._outbox.empty():
             item = self._outbox.get()
             if isinstance(item, bytes):
+                is_first = self._weights is None
                 self._weights = item
                 self._publication += 1
+                if is_first:
+                    self._answer(self._subscriptions.topics)
             else:
                 self._standing = item
                 is_told = True
         if is_told:
             self._send_progress()
 
-    def _answer(self, asked: Mapping[bytes, int]) -> None:
-        """Send the newest weights under each topic, which one actor hears; before the first it has to ask again."""
+    def _answer(self, topics: Sequence[bytes]) -> None:
+        """Send the newest weights under each topic, which one actor hears; who asks before the first waits for it."""
         now = time.monotonic()
-        for topic, connection in asked.items():
-            if self._weights is not None and self._answers.may_send(connection, self._publication, now):
+        for topic in topics:
+            if self._weights is not None and self._subscriptions.may_send(topic, self._publication, now):
                 self._send(topic, self._weights)
 
     def _send_progress(self) -> None:

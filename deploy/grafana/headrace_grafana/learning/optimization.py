@@ -33,12 +33,12 @@ OPTIMIZATION = Row(
             title="Gradient norm",
             shows="Before clipping, of the newest update.",
             bad="Nearly always above HEADRACE_GRADIENT_CLIP: clipping then sets the learning rate. "
-            "The dashed line is that of the default, 10.",
+            "The dashed line is that of the default, 1.",
             remedy="Lower HEADRACE_LEARNING_RATE. A norm of 0: look whether any reward comes.",
             queries=(Query(largest("headrace_learner_gradient_norm"), "norm {{run}}"),),
             unit=NUMBER,
             least=0,
-            thresholds=(Threshold(10, WARNING_COLOR),),
+            thresholds=(Threshold(1, WARNING_COLOR),),
         ),
         TimeSeries(
             title="Epsilon",
