@@ -20,6 +20,7 @@ from headrace_proto.sockets import ServiceSockets
 from headrace_proto.weights import Weights
 
 ASK_AGAIN_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 16.0
 MOST_QUEUED = 2
 """Answers kept for an actor that does not look: weights are large, and only the newest counts."""
 
@@ -64,7 +65,7 @@ class WeightsLink:
         if self._is_asking:
             self._socket.unsubscribe(self._topic)
             # What is slow to come is asked for less and less often: each answer may be on its way before the next.
-            self._ask_again_seconds *= 2
+            self._ask_again_seconds = min(2 * self._ask_again_seconds, LONGEST_PAUSE_SECONDS)
         self._socket.subscribe(self._topic)
         self._is_asking = True
         self._ask_due = now + self._ask_again_seconds
