@@ -15,7 +15,7 @@ from waiting import wait_until
 from wire.test_golden_bytes import RUN
 
 from headrace_gate.service import GateService
-from headrace_proto import codec, logs, messages, sockets
+from headrace_proto import SCHEMA_VERSION, codec, logs, messages, sockets
 from headrace_proto.errors import UserError
 from headrace_proto.lifecycle import StopSignal
 from headrace_proto.messages import (
@@ -372,11 +372,12 @@ def test_an_actor_without_a_learner_is_told_to_come_again(peers: Peers) -> None:
 def test_another_schema_is_refused_with_both_versions(peers: Peers) -> None:
     actor = Actor(peers, b"A")
 
-    actor.control.send(Join(host="test").encode().replace(b"\xa6schema\x03", b"\xa6schema\x07"))
+    ours, theirs = (b"\xa6schema" + bytes([version]) for version in (SCHEMA_VERSION, SCHEMA_VERSION + 1))
+    actor.control.send(Join(host="test").encode().replace(ours, theirs))
 
     leave = actor.hear(Leave)
     assert leave.code == "schema"
-    assert "version 7, this side 3" in leave.reason
+    assert f"version {SCHEMA_VERSION + 1}, this side {SCHEMA_VERSION}" in leave.reason
 
 
 def test_what_is_malformed_is_counted_by_reason_and_the_gate_goes_on(peers: Peers) -> None:

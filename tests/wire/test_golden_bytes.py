@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from headrace_proto import messages, rollouts, weights
+from headrace_proto import SCHEMA_VERSION, messages, rollouts, weights
 from headrace_proto.errors import WireError
 from headrace_proto.messages import (
     ActorHeartbeat,
@@ -147,7 +147,8 @@ def test_a_weights_blob_has_its_golden_bytes() -> None:
 
 
 def test_another_schema_version_is_refused_with_a_message_that_names_both() -> None:
-    theirs = bytes.fromhex(GOLDEN["join"]).replace(b"\xa6schema\x04", b"\xa6schema\x05")
+    ours, others = (b"\xa6schema" + bytes([version]) for version in (SCHEMA_VERSION, SCHEMA_VERSION + 1))
+    theirs = bytes.fromhex(GOLDEN["join"]).replace(ours, others)
 
-    with pytest.raises(WireError, match="schema version 5, this side 4"):
+    with pytest.raises(WireError, match=f"schema version {SCHEMA_VERSION + 1}, this side {SCHEMA_VERSION}"):
         messages.decode_kind(theirs)
