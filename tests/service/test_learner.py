@@ -29,6 +29,17 @@ def topic_of(number: int) -> bytes:
     return WEIGHTS_TOPIC + number.to_bytes(SESSION_BYTES, "big")
 
 
+def ask_until_answered(subscriber: zmq.Socket[bytes]) -> None:
+    """Under the first topic, as an actor does that has got no answer."""
+
+    def is_answered() -> bool:
+        subscriber.unsubscribe(topic_of(1))
+        subscriber.subscribe(topic_of(1))
+        return subscriber.poll(1000) != 0
+
+    wait_until(is_answered)
+
+
 def received_weights(socket: zmq.Socket[bytes]) -> Weights:
     """The newest weights that have come."""
     wait_until(lambda: socket.poll(10))
@@ -100,13 +111,7 @@ def test_an_actor_that_asks_again_is_answered_again(gate: SmallGate, learner: Le
     gate.greet(version=5)
     subscriber = gate.subscribe(topic_of(1))
     assert received_weights(subscriber).version == 5
-
-    def is_answered() -> bool:
-        subscriber.unsubscribe(topic_of(1))
-        subscriber.subscribe(topic_of(1))
-        return subscriber.poll(1000) != 0
-
-    wait_until(is_answered)
+    ask_until_answered(subscriber)
     assert received_weights(subscriber).version == 5
 
 
