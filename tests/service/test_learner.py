@@ -29,6 +29,15 @@ def topic_of(number: int) -> bytes:
     return WEIGHTS_TOPIC + number.to_bytes(SESSION_BYTES, "big")
 
 
+def an_answered_subscriber(gate: SmallGate, learner: LearnerThread) -> zmq.Socket[bytes]:
+    """One that has asked a learner that begins, under the first topic, and has its first weights."""
+    learner.start()
+    gate.greet()
+    subscriber = gate.subscribe(topic_of(1))
+    received_weights(subscriber)
+    return subscriber
+
+
 def ask_until_answered(subscriber: zmq.Socket[bytes]) -> None:
     """Under the first topic, as an actor does that has got no answer."""
 
@@ -119,10 +128,7 @@ def test_who_asks_over_and_over_is_sent_the_same_weights_once(
     gate: SmallGate, learner: LearnerThread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("headrace_learner.subscriptions.SAME_AGAIN_SECONDS", 3600.0)
-    learner.start()
-    gate.greet()
-    subscriber = gate.subscribe(topic_of(1))
-    received_weights(subscriber)
+    subscriber = an_answered_subscriber(gate, learner)
     for number in range(2, 100):
         subscriber.unsubscribe(topic_of(number - 1))
         subscriber.subscribe(topic_of(number))
@@ -139,10 +145,7 @@ def test_who_asks_under_many_topics_at_once_is_answered_under_a_few(
     gate: SmallGate, learner: LearnerThread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("headrace_learner.subscriptions.SAME_AGAIN_SECONDS", 3600.0)
-    learner.start()
-    gate.greet()
-    subscriber = gate.subscribe(topic_of(1))
-    received_weights(subscriber)
+    subscriber = an_answered_subscriber(gate, learner)
     for number in range(2, 100):
         subscriber.subscribe(topic_of(number))
     for seed in range(2):
@@ -152,10 +155,7 @@ def test_who_asks_under_many_topics_at_once_is_answered_under_a_few(
 
 
 def test_weights_go_to_the_actor_that_asks_once_and_to_no_other(gate: SmallGate, learner: LearnerThread) -> None:
-    learner.start()
-    gate.greet()
-    asked_before = gate.subscribe(topic_of(1))
-    received_weights(asked_before)
+    asked_before = an_answered_subscriber(gate, learner)
     for seed in range(4):
         gate.wait_for_trained(gate.send(two_rollouts(seed)))
 

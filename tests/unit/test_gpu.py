@@ -17,6 +17,7 @@ from headrace_learner.replay_training import ReplayTraining
 from headrace_learner.training import Learner, Update, choose_device
 from headrace_proto.replay_metrics import ReplayMetrics
 from headrace_proto.run_settings import RunSettings
+from headrace_proto.specification import LSTM_UNITS
 from headrace_proto.weights import Weights, decode
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -68,7 +69,7 @@ def a_learner(settings: RunSettings, device: str) -> Learner:
 
 def batches_of(settings: RunSettings, count: int = BATCHES) -> list[Batch]:
     specification = run.specify(settings)
-    state = {"recurrent_state": torch.randn(2, 256).numpy()} if settings.lstm else {}
+    state = {"recurrent_state": torch.randn(2, LSTM_UNITS).numpy()} if settings.lstm else {}
     lengths = [8, 8, 5, 8, 3]
     return [
         a_batch(

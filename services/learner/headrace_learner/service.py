@@ -98,7 +98,8 @@ class Service:
                 self._train(arrived)
             else:
                 self._drop(arrived.header)
-        if self._is_finished or not self._has_epochs:
+        is_to_be_saved = self._is_finished or not self._has_epochs
+        if is_to_be_saved:
             self._save()
         if self._is_finished:
             self._say_farewell()
@@ -106,7 +107,7 @@ class Service:
                 self._stay()
         elif self._is_epoch_over and not self._stop.is_set:
             return End.EPOCH_OVER
-        if self._is_finished or not self._has_epochs:
+        if is_to_be_saved:
             self._saver.require_saved(self._learner)
         self._log.info("stopped", env_steps=self._learner.counters.env_steps, finished=self._is_finished)
         return End.FINISHED if self._is_finished else End.STOPPED
