@@ -19,11 +19,14 @@ import numpy as np
 import training
 from lag_figure import Trained
 from measurement import Measured, Round, Table
-from staleness import SMALL_BATCHES
 
 from headrace_learner.training_log import METRICS_FILE
 from headrace_local import recorded_run
 from headrace_proto.lifecycle import run_main
+
+ALL_ALIKE = ("--batch-size=8", "--minibatches=1", "--environments-per-actor=4")
+"""A batch is one rollout, so that batches are alike whatever the capacity: of larger ones, those that a small capacity
+can hold are of one actor's games. And updates of so few transitions are slow, so that actors wait for the learner."""
 
 
 def main() -> None:
@@ -89,7 +92,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--runs", type=Path, help="folder of the runs, which are kept; default a new temporary one")
     parser.add_argument("--figure", type=Path, help="a PNG to draw into")
-    parser.add_argument("of_train", nargs="*", default=SMALL_BATCHES, help="of headrace train, after --")
+    parser.add_argument("of_train", nargs="*", default=ALL_ALIKE, help="of headrace train, after --")
     options = parser.parse_args()
     options.runs = options.runs or Path(tempfile.mkdtemp(prefix="headrace-lag-"))
     options.steps = options.steps or (1_000 if options.quick else 200_000)
