@@ -13,19 +13,8 @@ PresetName = Literal["default", "gpu", "ancestor", "paper", "dqn", "ape-x"]
 
 DEFAULT_ALGORITHM: AlgorithmName = "pqn"
 
-# Of the algorithms with a target network: as published for DQN with Adam, and the paper's exploration.
-_WITH_TARGET_NETWORK: dict[str, Any] = {
-    "rollout_length": None,
-    "batch_size": 64,
-    "layer_norm": False,
-    "loss": "huber",
-    "optimizer": "adam",
-    "learning_rate": 2.5e-4,
-    "optimizer_epsilon": 1e-5,
-    "gradient_clip": 10.0,
-    "exploration": "paper",
-    "epsilon_decay_steps": None,
-}
+# Of the algorithms with a target network. All else they have from pqn, layer normalisation too (docs/results/nstep.md).
+_WITH_TARGET_NETWORK: dict[str, Any] = {"rollout_length": None, "batch_size": 64}
 
 ALGORITHM_DEFAULTS: dict[AlgorithmName, dict[str, Any]] = {
     "pqn": {},  # the defaults of the settings themselves
@@ -70,6 +59,7 @@ PRESETS: dict[PresetName, dict[str, Any]] = {
         "n_step": 5,
         "batch_size": 20,
         "network": "dqn-2013",
+        "layer_norm": False,
         "frame_stack": 3,
         "optimizer": "rmsprop-keras",
         "rmsprop_alpha": 0.9,
@@ -94,6 +84,7 @@ PRESETS: dict[PresetName, dict[str, Any]] = {
     "paper": {
         "algorithm": "nstep-q",
         "n_step": 5,
+        "batch_size": 64,
         "rollout_length": 5,
         "network": "dqn-2013",
         "layer_norm": False,
@@ -119,6 +110,7 @@ PRESETS: dict[PresetName, dict[str, Any]] = {
     "dqn": {
         "algorithm": "one-step-q",
         "network": "dqn-2013",
+        "layer_norm": False,
         "n_step": 1,
         "rollout_length": 16,
         "batch_size": 32,
@@ -127,6 +119,7 @@ PRESETS: dict[PresetName, dict[str, Any]] = {
         "replay_min_size_to_sample": 50_000,
         "samples_per_insert": 8.0,
         "optimizer": "adam",
+        "optimizer_epsilon": 1e-5,
         "learning_rate": 1e-4,
         "learning_rate_decay_steps": 1_000_000_000,  # as good as constant
         "gradient_clip": 0.0,
@@ -142,6 +135,7 @@ PRESETS: dict[PresetName, dict[str, Any]] = {
     "ape-x": {
         "algorithm": "nstep-q",
         "network": "dqn-2015",
+        "layer_norm": False,
         "n_step": 3,
         "rollout_length": 16,
         "double_q": True,
@@ -159,6 +153,7 @@ PRESETS: dict[PresetName, dict[str, Any]] = {
         "learning_rate": 6.25e-5,
         "learning_rate_decay_steps": 1_000_000_000,  # as good as constant
         "gradient_clip": 40.0,
+        "loss": "huber",
         "target_update_every": 160_000,  # 2,500 updates x 512 / 8
         "exploration": "ape-x",
         "epsilon_decay_steps": 0,

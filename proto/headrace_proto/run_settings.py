@@ -48,7 +48,7 @@ class AlgorithmSettings(Settings):
         description="In nstep-q and one-step-q, the online network chooses the action that the target network values.",
     )
     target_update_every: Annotated[int, WITH_TARGET_NETWORK] = Field(
-        8_000, ge=1, description="Steps between copies to the target network, where there is one."
+        4_000, ge=1, description="Steps between copies to the target network, where there is one."
     )
     entropy_coefficient: Annotated[float, WITH_A3C] = Field(
         0.01, ge=0, description="Weight of the policy's entropy, in a3c."
@@ -129,10 +129,10 @@ class ExplorationSettings(Settings):
         0.01, ge=0, le=1, description="What epsilon falls to with --exploration same."
     )
     epsilon_decay_steps: Annotated[int | None, WITH_VALUES] = Field(
-        300_000,
+        None,
         ge=0,
         lt=ABOVE_STEPS,
-        description="Steps over which epsilon falls from 1; without: a tenth of all, at most 1,000,000.",
+        description="Steps over which epsilon falls from 1; default: a fifth of all, at most 300,000.",
     )
 
 
@@ -225,4 +225,4 @@ class RunSettings(
         """Steps over which epsilon falls to its final value."""
         if self.epsilon_decay_steps is not None:
             return self.epsilon_decay_steps
-        return min(self.steps // 10, 1_000_000)
+        return min(self.steps // 5, 300_000)

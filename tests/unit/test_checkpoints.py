@@ -453,7 +453,7 @@ def test_other_steps_change_no_schedule_of_a_resumed_run_but_a_flag_does(tmp_pat
     settings = parse(TrainSettings, ["--steps", "600", *chosen], "headrace train", checkpoint.state.run_settings())
     assert settings.steps == 600
     schedules = (settings.decay_steps_of_learning_rate, settings.decay_steps_of_epsilon)
-    assert schedules == ((50, 7) if chosen else (60, 300_000))
+    assert schedules == ((50, 7) if chosen else (60, 12))
 
 
 def test_pixels_resume_bit_for_bit_with_fused_adam_and_channels_last(tmp_path: Path) -> None:

@@ -109,6 +109,10 @@ class TestPrecedence:
         assert gate.capacity == train_settings("--preset", "gpu").capacity == 2048
         assert parse(GateSettings, ["--preset", "gpu", "--capacity", "4096"], "headrace-gate").capacity == 4096
 
+    @pytest.mark.parametrize(("steps", "falls_over"), [(100_000, 20_000), (10_000_000, 300_000)])
+    def test_epsilon_falls_early_in_a_run_of_any_length(self, steps: int, falls_over: int) -> None:
+        assert train_settings("--steps", str(steps)).decay_steps_of_epsilon == falls_over
+
     @pytest.mark.parametrize("preset", list(PRESETS))
     def test_a_preset_cannot_stand_still(self, preset: str) -> None:
         check_capacity(train_settings("--preset", preset))
