@@ -125,6 +125,7 @@ PRESETS: dict[PresetName, dict[str, Any]] = {
         "gradient_clip": 0.0,
         "loss": "huber",
         "target_update_every": 10_000,
+        "life_loss_terminal": False,
         "exploration": "same",
         "final_epsilon": 0.1,
         "epsilon_decay_steps": 1_000_000,

@@ -210,7 +210,7 @@ def test_d15_a_batch_is_made_of_many_rollouts_of_all_actors_in_turn() -> None:
     assert {rollout.header for rollout in batch} == {b"0", b"1", b"2", b"3"}
 
 
-def test_d16_the_loss_does_not_shrink_with_the_number_of_actions_and_errors_are_clipped() -> None:
+def test_d16_the_loss_does_not_shrink_with_the_number_of_actions_and_hubers_clips_errors() -> None:
     q_values = torch.tensor([10.0, 0.0], requires_grad=True)
 
     loss = losses.reduced_loss(q_values, torch.zeros(2), "huber", "transition", rollouts=1)

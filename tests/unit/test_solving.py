@@ -49,14 +49,40 @@ class Lock(gymnasium.Env[NDArray[np.float32], np.signedinteger[Any]]):
         return seen
 
 
+class Recall(gymnasium.Env[NDArray[np.float32], np.signedinteger[Any]]):
+    """Shows one of two cues, then nothing for three steps, and pays 1 for the action that the cue named.
+
+    Who sees only the present state is right in half of the games.
+    """
+
+    def __init__(self) -> None:
+        self.observation_space = Box(0, 1, (3,), np.float32)
+        self.action_space = Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        super().reset(seed=seed)
+        self._cue = int(self.np_random.integers(2))
+        self._steps = 0
+        return np.eye(3, dtype=np.float32)[self._cue], {}
+
+    def step(self, action: np.signedinteger[Any]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        self._steps += 1
+        is_over = self._steps == 4
+        return np.eye(3, dtype=np.float32)[2], float(is_over and action == self._cue), is_over, False, {}
+
+
 @pytest.fixture(autouse=True)
-def _lock() -> Iterator[None]:
-    def make(**_: Any) -> Lock:
+def _games() -> Iterator[None]:
+    def make_lock(**_: Any) -> Lock:
         return Lock()
 
-    gymnasium.register("Lock-v0", make, disable_env_checker=True)
+    def make_recall(**_: Any) -> Recall:
+        return Recall()
+
+    gymnasium.register("Lock-v0", make_lock, disable_env_checker=True)
+    gymnasium.register("Recall-v0", make_recall, disable_env_checker=True)
     yield
-    del gymnasium.registry["Lock-v0"]
+    del gymnasium.registry["Lock-v0"], gymnasium.registry["Recall-v0"]
 
 
 PLACES = torch.eye(len(COMBINATION) + 1)[:-1, None]
@@ -114,3 +140,12 @@ def test_the_policy_of_a3c_is_the_combination_and_its_values_are_what_each_place
     logits, values = learner.online(PLACES, Sequences(rollouts, torch.zeros_like(rollouts), 1, None))
     assert tuple(logits.argmax(1).tolist()) == COMBINATION
     assert values.tolist() == pytest.approx(WORTH, abs=0.1)  # its policy still explores
+
+
+def test_an_lstm_remembers_what_the_state_no_longer_shows() -> None:
+    settings = RunSettings(
+        game="Recall-v0", algorithm="a3c", lstm=True, learning_rate=1e-3, rollout_length=8, steps=200_000
+    )
+    learner = train(settings, 3_000, until_return=0.95)
+    assert learner.counters.return_mean is not None
+    assert learner.counters.return_mean >= 0.95  # by the present state alone 0.5
