@@ -46,6 +46,7 @@ def save(path: Path, curves: Sequence[Curve]) -> None:
     age.set_xlim(0, _most([curve.observed.ages for curve in curves]))
     rate.set_xlabel("median age, seconds")
     rate.set_ylabel("steps/s")
+    rate.margins(0.12)  # room for the markers
     rate.set_ylim(bottom=0)
     rate.set_xlim(left=0)
     for axes in (lag, age, rate):
