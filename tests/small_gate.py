@@ -13,7 +13,7 @@ from headrace_proto import messages, sockets
 from headrace_proto.messages import PROGRESS_TOPIC, Progress
 from headrace_proto.rollouts import Rollout
 
-RUN = a_run(name="run", life_loss_terminal=True)
+RUN = a_run(name="run", life_loss_terminal=True, layer_norm=True)
 
 
 class SmallGate:
@@ -89,6 +89,7 @@ def learner_settings(folder: Path, gate: SmallGate, **changes: object) -> dict[s
         "max_episode_frames": 1000,
         "batch_size": 8,
         "steps": 10_000,
+        "exploration": RUN.exploration,
         "epsilon_decay_steps": 100,
         "save_every": 1000,
         "publish_every": 16,

@@ -122,14 +122,17 @@ class TestGroups:
         return {group.label: group.seeds for group in run_groups.group(runs, by)}
 
     def test_seeds_names_and_steps_of_one_setting_are_one_curve(self, tmp_path: Path) -> None:
-        first = read_run(tmp_path / "a", "--game", "breakout", "--seed", "2", "--learning-rate-decay-steps", "9")
-        second = read_run(tmp_path / "b", "--game", "Breakout-v0", "--learning-rate-decay-steps", "9", "--steps", "7")
+        schedules = ("--learning-rate-decay-steps", "9", "--epsilon-decay-steps", "9")
+        first = read_run(tmp_path / "a", "--game", "breakout", "--seed", "2", *schedules)
+        second = read_run(tmp_path / "b", "--game", "Breakout-v0", "--steps", "7", *schedules)
         assert self.labels(first, second) == {"algorithm=pqn": [1, 2]}
 
     def test_a_schedule_that_follows_from_the_steps_tells_runs_apart(self, tmp_path: Path) -> None:
         runs = [read_run(tmp_path / steps, "--steps", steps) for steps in ("100", "200")]
-        labels = self.labels(*runs)
-        assert list(labels) == ["learning_rate_decay_steps=100", "learning_rate_decay_steps=200"]
+        assert list(self.labels(*runs)) == [
+            "epsilon_decay_steps=20 learning_rate_decay_steps=100",
+            "epsilon_decay_steps=40 learning_rate_decay_steps=200",
+        ]
 
     def test_a_setting_of_the_gate_tells_runs_apart(self, tmp_path: Path) -> None:
         flags = {"a": (), "b": ("--seed", "2"), "c": ("--capacity", "512")}

@@ -31,6 +31,11 @@ def lag_bound(capacity: int, straggler_updates: int) -> int:
     return PUBLISH_UPDATES + straggler_updates + math.ceil(capacity / BATCH) - 2
 
 
+def written_and_read(entries: Entries) -> Entries:
+    """What the journal has of entries: an account may be far larger than any peer's message."""
+    return dict(codec.decode(codec.encode(entries), most_items=2**24))
+
+
 RUN = a_run(environments_per_actor=ENVIRONMENTS, rollout_length=LENGTH, batch_size=BATCH)
 LAG_BOUND = lag_bound(CAPACITY, STRAGGLER)
 DETERMINISTIC = RUN.model_copy(update={"deterministic": True})
@@ -124,7 +129,7 @@ class World:
 
     def turn(self) -> None:
         self.gate.tick(self.now)
-        self.journal |= codec.decode(codec.encode(self.gate.changes()))
+        self.journal |= written_and_read(self.gate.changes())
         for session, message in self.gate.outbox.to_actors:
             for index, actor in enumerate(self.actors):
                 if actor.session == session and not self.actor_receives(actor, message):
@@ -135,7 +140,7 @@ class World:
         self.check()
 
     def whole_account(self) -> Entries:
-        return dict(codec.decode(codec.encode(self.gate.state())))
+        return written_and_read(self.gate.state())
 
     def check(self) -> None:
         self.journal = {key: value for key, value in self.journal.items() if value is not None}
