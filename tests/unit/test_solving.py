@@ -73,16 +73,12 @@ class Recall(gymnasium.Env[NDArray[np.float32], np.signedinteger[Any]]):
 
 @pytest.fixture(autouse=True)
 def _games() -> Iterator[None]:
-    def make_lock(**_: Any) -> Lock:
-        return Lock()
-
-    def make_recall(**_: Any) -> Recall:
-        return Recall()
-
-    gymnasium.register("Lock-v0", make_lock, disable_env_checker=True)
-    gymnasium.register("Recall-v0", make_recall, disable_env_checker=True)
+    games: dict[str, type[Lock | Recall]] = {"Lock-v0": Lock, "Recall-v0": Recall}
+    for name, game in games.items():
+        gymnasium.register(name, lambda game=game, **_: game(), disable_env_checker=True)
     yield
-    del gymnasium.registry["Lock-v0"], gymnasium.registry["Recall-v0"]
+    for name in games:
+        del gymnasium.registry[name]
 
 
 PLACES = torch.eye(len(COMBINATION) + 1)[:-1, None]

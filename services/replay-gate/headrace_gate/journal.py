@@ -55,10 +55,10 @@ class Journal:
         entries: dict[Key, bytes | None] = {}
         try:
             for body in _bodies(data):
-                entries |= _entries_of(_decoded(body))
+                entries |= _entries_of(decoded(body))
             if not entries:
                 raise DamagedJournalError("it has no whole record")
-            return {key: _decoded(value) for key, value in entries.items() if value is not None}
+            return {key: decoded(value) for key, value in entries.items() if value is not None}
         except WireError as error:
             raise DamagedJournalError(error.detail) from error
 
@@ -111,7 +111,8 @@ def _record(entries: Mapping[Key, bytes | None]) -> bytes:
     return _HEAD.pack(len(body), zlib.crc32(body)) + body
 
 
-def _decoded(data: bytes) -> Any:
+def decoded(data: bytes) -> Any:
+    """What a record holds, however large the account; raises WireError for anything else than the codec's."""
     return codec.decode(data, most_items=_MOST_ITEMS)
 
 
