@@ -19,6 +19,9 @@ from headrace_proto.keys import Keyring, Role
 from headrace_proto.messages import Join, Leave, RolloutHeader
 from headrace_proto.sockets import ServiceSockets, is_loopback
 
+NO_KEYS = {"not_curve", "broken"}
+"""The reasons for a stranger without keys, as it is the gate or the stranger that sees first that they differ."""
+
 
 def joins(sockets: ServiceSockets, address: str, milliseconds: int = 10_000) -> bool:
     """Whether an actor's JOIN at an address is answered in time."""
@@ -32,6 +35,16 @@ def joins(sockets: ServiceSockets, address: str, milliseconds: int = 10_000) -> 
         # A gate that has not met its learner says so.
         assert messages.decode(Leave, dealer.recv()).code == "not_ready"
         return True
+
+
+def wait_until_refused(gate: SecuredGate, sockets: ServiceSockets, *reasons: str) -> None:
+    """Ask to join until the gate counts a failed handshake for one of the reasons; nothing may be answered."""
+
+    def is_refused() -> bool:
+        assert not joins(sockets, gate.addresses["control"], milliseconds=500)
+        return gate.failures("control", *reasons) > 0
+
+    wait_until(is_refused)
 
 
 @pytest.fixture
@@ -85,7 +98,7 @@ def stranger(tmp_path: Path, gate: SecuredGate, kind: str) -> ServiceSockets:
         ("an unknown key", {"unknown_key"}),
         ("the learner's key", {"unknown_key"}),
         ("the wrong server key", {"wrong_server_key"}),
-        ("no keys", {"not_curve", "broken"}),  # as it is the gate or the stranger that sees first that they differ
+        ("no keys", NO_KEYS),
     ],
 )
 def test_a_stranger_gets_nothing_in_and_nothing_out(
@@ -214,8 +227,7 @@ def test_the_watch_over_handshakes_outlives_an_error(gate: SecuredGate, monkeypa
     monkeypatch.undo()
 
     with closing(service_sockets("actor", None, insecure=True)) as stranger:
-        assert not joins(stranger, gate.addresses["control"], 500)
-        wait_until(lambda: gate.failures("control", "not_curve"))
+        wait_until_refused(gate, stranger, *NO_KEYS)
 
 
 class OpenDoor(Curve):
@@ -248,8 +260,7 @@ def test_a_rotated_key_of_actors_counts_at_once_and_the_old_one_until_it_is_reti
         assert joins(actor, address)
 
         keys.retire(gate.folder, ["actor"])
-        assert not joins(actor, address, milliseconds=500)
-        wait_until(lambda: gate.failures("control", "unknown_key") > 0)
+        wait_until_refused(gate, actor, "unknown_key")
 
 
 def test_an_actor_finds_a_gate_whose_key_was_rotated_without_being_restarted(folder: Path) -> None:
@@ -305,8 +316,7 @@ def test_when_the_keys_cannot_be_read_nobody_is_accepted(gate: SecuredGate) -> N
     (gate.folder / "gate" / "actor.pub").unlink()
 
     with closing(service_sockets("actor", gate.folder)) as actor:
-        assert not joins(actor, gate.addresses["control"], milliseconds=500)
-    wait_until(lambda: gate.failures("control", "unknown_key") > 0)
+        wait_until_refused(gate, actor, "unknown_key")
 
 
 @pytest.mark.parametrize(
