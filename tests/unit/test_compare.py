@@ -134,6 +134,12 @@ class TestGroups:
             "epsilon_decay_steps=40 learning_rate_decay_steps=200",
         ]
 
+    def test_a_schedule_that_the_algorithm_does_not_use_tells_nothing_apart(self, tmp_path: Path) -> None:
+        a3c = ("--algorithm", "a3c", "--learning-rate-decay-steps", "9")
+        runs = [read_run(tmp_path / steps, *a3c, "--steps", steps) for steps in ("100", "200")]
+        other = read_run(tmp_path / "pqn", "--steps", "200", "--learning-rate-decay-steps", "9")
+        assert self.labels(*runs, other) == {"algorithm=a3c": [1, 1], "algorithm=pqn": [1]}
+
     def test_a_setting_of_the_gate_tells_runs_apart(self, tmp_path: Path) -> None:
         flags = {"a": (), "b": ("--seed", "2"), "c": ("--capacity", "512")}
         runs = [read_run(tmp_path / name, *given) for name, given in flags.items()]

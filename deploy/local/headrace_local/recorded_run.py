@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from headrace_learner.training_log import METRICS_FILE
 from headrace_local import run_folder
 from headrace_proto import environments
+from headrace_proto.conditions import counts
 from headrace_proto.environments import Game
 from headrace_proto.errors import UserError
 from headrace_proto.run_settings import RunSettings
@@ -83,14 +84,14 @@ def training_seconds(times: Floats) -> Floats:
 
 
 def resolved(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings, with numbers for what follows from others where it was left open."""
+    """The settings, with numbers for what was left open, follows from others and counts for the run's algorithm."""
     run = RunSettings.model_construct(**{name: settings[name] for name in RunSettings.model_fields if name in settings})
-    return {
-        **settings,
+    following = {
         "rollout_length": run.rollout_transitions,
         "learning_rate_decay_steps": run.decay_steps_of_learning_rate,
         "epsilon_decay_steps": run.decay_steps_of_epsilon,
     }
+    return {**settings, **{name: value for name, value in following.items() if counts(run, name)}}
 
 
 def _read_settings(folder: Path) -> dict[str, Any]:

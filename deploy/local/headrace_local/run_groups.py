@@ -74,10 +74,11 @@ def _labels(groups: Sequence[Mapping[str, Any]], by: Sequence[str]) -> list[str]
 def _implied(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What the settings would be if only preset and algorithm had been chosen; of the algorithm, if only the preset."""
     preset = {"preset": settings.get("preset", "default")}
-    chosen = {**preset, "algorithm": settings.get("algorithm", DEFAULT_ALGORITHM)}
+    chosen = settings.get("algorithm", DEFAULT_ALGORITHM)
     defaults = {name: field.default for name, field in TrainSettings.model_fields.items()}
-    algorithm = preset_values(preset, {}).get("algorithm", DEFAULT_ALGORITHM)
-    return resolved({**defaults, **preset_values(chosen, {}), "algorithm": algorithm, "steps": settings["steps"]})
+    values = preset_values({**preset, "algorithm": chosen}, {})
+    implied = resolved({**defaults, **values, "algorithm": chosen, "steps": settings["steps"]})
+    return {**implied, "algorithm": preset_values(preset, {}).get("algorithm", DEFAULT_ALGORITHM)}
 
 
 def _label(settings: Mapping[str, Any], names: Iterable[str]) -> str:
