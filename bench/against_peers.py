@@ -44,7 +44,7 @@ def main() -> None:
 def headrace_rate(options: argparse.Namespace) -> float:
     """Steps/s of `headrace train`."""
     told = ["--game", "pong", "--network", options.network, "--algorithm", options.algorithm, "--device", "cpu"]
-    with training.started([*told, "--steps", FOREVER]) as run:
+    with training.started([*told, *options.of_train, "--steps", FOREVER]) as run:
         return run.window(options.warm_up_steps, options.steps).steps_per_second
 
 
@@ -67,7 +67,8 @@ def summary(ours: float, theirs: dict[str, float]) -> Round:
 
 def table(measured: Measured, options: argparse.Namespace) -> Table:
     """A row for each system."""
-    rows = [[f"Headrace, {options.algorithm}", measured.text("steps_per_second"), ""]]
+    ours = " ".join([f"Headrace, {options.algorithm}", *options.of_train])
+    rows = [[ours, measured.text("steps_per_second"), ""]]
     rows += [
         [PEERS[peer][0], measured.text(f"{peer}_steps_per_second"), measured.text(f"times_{peer}", 2)]
         for peer in options.peers
@@ -83,6 +84,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--peers", nargs="+", choices=list(PEERS), default=list(PEERS))
     parser.add_argument("--warm-up-steps", type=int, help="steps before it is measured; default 5000, quick 500")
     parser.add_argument("--steps", type=int, help="steps that are measured; default 20000, quick 1000")
+    parser.add_argument("of_train", nargs="*", help="of headrace train, after --")
     options = parser.parse_args()
     options.warm_up_steps = options.warm_up_steps or (500 if options.quick else 5_000)
     options.steps = options.steps or (1_000 if options.quick else 20_000)

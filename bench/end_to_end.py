@@ -60,8 +60,7 @@ def main() -> None:
 def arguments_of(options: argparse.Namespace) -> list[str]:
     """What `headrace train` is told."""
     told = {"game": options.game, "network": options.network, "algorithm": options.algorithm, "device": "cpu"}
-    actors = [] if options.actors is None else ["--actors", str(options.actors)]
-    return [*(word for name, value in told.items() for word in (f"--{name}", value)), *actors]
+    return [*(word for name, value in told.items() for word in (f"--{name}", value)), *options.of_train]
 
 
 def parts_alone(
@@ -135,10 +134,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--game", default="pong")
     parser.add_argument("--network", default="dqn-2013", choices=["dqn-2013", "dqn-2015", "mlp"])
     parser.add_argument("--algorithm", default="pqn")
-    parser.add_argument("--actors", type=int, help="actor processes; default: as headrace train chooses")
     parser.add_argument("--warm-up-steps", type=int, help="steps before it is measured; default 5000, quick 500")
     parser.add_argument("--steps", type=int, help="steps that are measured; default 30000, quick 1000")
     parser.add_argument("--part-seconds", type=float, help="how long a part is measured; default 3, quick 0.3")
+    parser.add_argument("of_train", nargs="*", help="of headrace train, after --")
     options = parser.parse_args()
     options.warm_up_steps = options.warm_up_steps or (500 if options.quick else 5_000)
     options.steps = options.steps or (1_000 if options.quick else 30_000)

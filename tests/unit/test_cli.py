@@ -182,6 +182,11 @@ class TestLaunch:
         assert len(bound | {learner["HEADRACE_WEIGHTS_BIND"]}) == 4
         assert all(address.startswith(f"{transport}://") for address in bound)
 
+    def test_actors_give_way_to_the_gate_and_the_learner(self, tmp_path: Path) -> None:
+        niceness = {name: process.niceness for name, process in _processes(_settings(), tmp_path).items()}
+        assert niceness.pop("gate") == niceness.pop("learner") == 0
+        assert all(nice > 0 for nice in niceness.values())
+
     def test_paths_of_sockets_are_short_enough_for_the_kernel_wherever_tmpdir_is(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

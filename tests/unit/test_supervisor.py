@@ -12,6 +12,7 @@ import textwrap
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -332,9 +333,20 @@ class TestChildProcess:
         wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
 
     def test_does_not_start_for_a_parent_that_is_gone_already(self) -> None:
-        gone = subprocess.run([sys.executable, tether.__file__, "1", "true"], capture_output=True, text=True)
+        gone = subprocess.run([sys.executable, tether.__file__, "1", "0", "true"], capture_output=True, text=True)
         assert gone.returncode == 1
         assert gone.stderr == "error: the process that started this one is gone\n"
+
+    def test_gives_way_to_others_as_it_is_told(self, run: Run) -> None:
+        gate = ChildProcess(run.add("gate", "gate", SLEEP))
+        actor = ChildProcess(replace(run.add("actor-0", "actor", READY_THEN_SLEEP), niceness=5))
+        wait_until(lambda: actor.last_lines() == ["ready"])
+
+        assert psutil.Process(actor.pid).nice() == psutil.Process(gate.pid).nice() + 5
+        session = Path(f"/proc/{actor.pid}/autogroup")
+        assert not session.exists() or session.read_text().split()[-1] == str(psutil.Process(actor.pid).nice())
+        for child in (gate, actor):
+            child.kill()
 
     def test_gets_no_headrace_variable_but_its_own(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HEADRACE_STEPS", "7")

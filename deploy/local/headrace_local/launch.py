@@ -19,6 +19,9 @@ from headrace_proto.settings import ActorSettings, GateSettings, LearnerSettings
 LONGEST_IPC_PATH = 107
 """Bytes of a Unix socket's path that the kernel takes."""
 
+ACTOR_NICENESS = 10
+"""Actors give way to the learner: all share the cores, and while it has a batch its update is what they wait for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
@@ -89,6 +92,7 @@ def specifications(
             },
             restart_environment={variable_name("resume"): "auto"} if role == "learner" else {},
             labels={"job": f"headrace-{role}", **number},
+            niceness=ACTOR_NICENESS if role == "actor" else 0,
         )
 
     return [

@@ -21,6 +21,7 @@ Role = Literal["gate", "learner", "actor"]
 class ProcessSpecification:
     """A process to keep running.
 
+    `niceness` is how much it gives way to the others (nice(1)): 0 is as the parent, 19 the most.
     `restart_environment` is added to `environment` from the second start on.
     """
 
@@ -32,6 +33,7 @@ class ProcessSpecification:
     environment: Mapping[str, str] = field(default_factory=dict)
     restart_environment: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    niceness: int = 0
 
 
 class ChildProcess:
@@ -43,10 +45,11 @@ class ChildProcess:
         self.started_at = time.monotonic()
         specification.address_file.unlink(missing_ok=True)
         specification.log.parent.mkdir(parents=True, exist_ok=True)
+        tied = (sys.executable, tether.__file__, str(os.getpid()), str(specification.niceness))
         with specification.log.open("ab") as log:
             self._log_start = log.tell()
             self._process = subprocess.Popen(  # noqa: S603 the command is our own
-                [sys.executable, tether.__file__, str(os.getpid()), *specification.command],
+                [*tied, *specification.command],
                 env=_environment(specification, is_restart),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
