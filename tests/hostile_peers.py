@@ -226,7 +226,7 @@ def endless_frames(target: Target) -> None:
 
 
 def lies_about_what_was_played(target: Target) -> None:
-    """Rollouts with credit: of wrong shapes, with rewards that are NaN, with a payload beyond its limit."""
+    """Rollouts with credit: of wrong shapes, with rewards that are NaN or huge, with a payload beyond its limit."""
     with intruder(target) as one:
         run = one.join()
         length = run.rollout_length
@@ -234,6 +234,7 @@ def lies_about_what_was_played(target: Target) -> None:
         lies = [
             a_rollout(run, length, frames=good.frames[..., :-1]).encode(),
             a_rollout(run, length, rewards=np.full(length, np.nan, np.float32)).encode(),
+            a_rollout(run, length, rewards=np.full(length, 3e38, np.float32)).encode(),
             bytes(1_000_000),
         ]
         for number, lie in enumerate(lies, start=1):

@@ -75,10 +75,11 @@ def a_rollout(run: RunSpecification, length: int, seed: int = 0, **changes: Any)
     random = np.random.default_rng(seed)
     shape = (length + run.frame_stack, *run.frame_shape)
     frames = random.integers(0, 256, shape) if run.frame_dtype == "|u1" else random.normal(size=shape)
+    clip = run.reward_clip or np.inf
     fields: dict[str, Any] = {
         "frames": frames.astype(run.frame_dtype),
         "actions": random.integers(run.actions, size=length).astype(np.int32),
-        "rewards": random.normal(size=length).astype(np.float32),
+        "rewards": random.normal(size=length).clip(-clip, clip).astype(np.float32),
         "behaviour_probabilities": np.full(length, 0.5, np.float32),
         "recurrent_state": None,
         "terminated": False,

@@ -13,6 +13,12 @@ from headrace_proto import codec
 from headrace_proto.errors import WireError
 from headrace_proto.specification import LSTM_UNITS, RunSpecification
 
+LARGEST_NUMBER = 1e6
+"""Of a reward in a run that clips none, of an observation and of an LSTM's state.
+
+Far more than games have, and far less than makes a loss that is no number: by that, one rollout would end the learner.
+"""
+
 FIELDS = {
     "frames",
     "actions",
@@ -101,9 +107,18 @@ def _check(rollout: Rollout, run: RunSpecification, count: int) -> None:
         array = getattr(rollout, name)
         if array is not None and array.dtype.kind == "f" and not np.isfinite(array).all():
             raise WireError("not_finite", f"{name} has a number that is not finite")
+    _check_size("rewards", rollout.rewards, run.reward_clip or LARGEST_NUMBER)
+    for name, array in (("frames", rollout.frames), ("recurrent_state", rollout.recurrent_state)):
+        if array is not None and array.dtype.kind == "f":
+            _check_size(name, array, LARGEST_NUMBER)
     probabilities = rollout.behaviour_probabilities
     if probabilities.min() < 0 or probabilities.max() > 1:
         raise WireError("malformed", "a behaviour probability is outside 0..1")
+
+
+def _check_size(name: str, array: NDArray[Any], most: float) -> None:
+    if np.abs(array).max() > np.float32(most):
+        raise WireError("malformed", f"{name} has a number beyond -{most:g}..{most:g}")
 
 
 def _check_scalars(rollout: Rollout, run: RunSpecification) -> None:

@@ -115,7 +115,9 @@ class EnvironmentSettings(Settings):
     max_episode_frames: int = Field(
         108_000, ge=1, lt=ABOVE_COUNT, description="Frames after which a game is truncated: 30 minutes."
     )
-    reward_clip: float = Field(1.0, ge=0, description="Rewards are clipped to plus and minus this; 0 for no clipping.")
+    reward_clip: float = Field(
+        1.0, ge=0, description="Rewards are clipped to plus and minus this; 0 for no clipping, and a million at most."
+    )
 
 
 class ExplorationSettings(Settings):

@@ -103,6 +103,18 @@ def diverge(gate: SmallGate, learner: LearnerProcess, after: bytes | None = None
     return who
 
 
+def test_the_batch_that_ended_it_is_rejected_so_that_it_does_not_end_the_next_one_too(
+    gate: SmallGate, learner: LearnerProcess
+) -> None:
+    learner.start(**DIVERGES)
+    diverge(gate, learner)
+
+    wait_until(lambda: (heard := gate.hear()) and heard.rejected)
+    told = gate.progress[-1]
+    assert told.rejected == {"not_finite": 8}
+    assert told.trained == 8 * (told.trained_batch - 1)
+
+
 def test_stops_by_numbers_that_are_not_finite_are_counted_over_all_processes_of_the_run(
     gate: SmallGate, learner: LearnerProcess
 ) -> None:

@@ -71,6 +71,8 @@ def test_any_value_in_any_field_of_a_rollout_is_taken_or_refused(field: str, val
         ("behaviour_probabilities", np.array([0, 1.5], np.float32), "malformed"),
         ("rewards", np.array([np.nan, 0], np.float32), "not_finite"),
         ("rewards", np.array([np.inf, 0], np.float32), "not_finite"),
+        ("rewards", np.array([1.5, 0], np.float32), "malformed"),
+        ("rewards", np.array([0, -3e38], np.float32), "malformed"),
         ("terminated", True, "malformed"),
         ("n_step", 1, "malformed"),
         ("episode_return", None, "malformed"),
@@ -108,6 +110,7 @@ def test_a_rollout_brings_what_an_lstm_remembered() -> None:
         (LSTM_RUN, REMEMBERED[:, :255], "malformed"),
         (LSTM_RUN, REMEMBERED.astype(np.int32), "malformed"),
         (LSTM_RUN, np.full_like(REMEMBERED, np.nan), "not_finite"),
+        (LSTM_RUN, np.full_like(REMEMBERED, -3e38), "malformed"),
     ],
 )
 def test_a_recurrent_state_that_does_not_fit_the_run_is_refused(run: Any, state: Any, reason: str) -> None:

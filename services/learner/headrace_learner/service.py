@@ -6,6 +6,8 @@ In a deterministic run the loop ends at each checkpoint, and wherever the gate h
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from enum import Enum, auto
 
@@ -168,10 +170,7 @@ class Service:
         self._acknowledge(header)
 
     def _train(self, batch: Batch) -> None:
-        rejected = dict(self._standing.rejected)
-        for reason, count in batch.rejected.items():
-            rejected[reason] = rejected.get(reason, 0) + count
-        self._standing = replace(self._standing, rejected=rejected)
+        self._count_rejected(batch.rejected)
         before = self._learner.counters.env_steps
         if len(batch):
             self._update(batch)
@@ -207,6 +206,9 @@ class Service:
         try:
             updates = self._learner.train(batch) if self._replay is None else self._replay.train(batch, version)
         except NonFiniteError as error:
+            # Else the gate would keep it for the learner that comes next, and for every other after that.
+            self._count_rejected({"not_finite": len(batch)})
+            self._acknowledge(batch.header)
             raise self._with_advice(error) from error
         minibatches = [update.minibatch for update in updates if update.minibatch is not None]
         lags = policy_lag.of_batch(batch.versions, version, self._settings.updates_per_batch, minibatches)
@@ -217,6 +219,11 @@ class Service:
             trained=self._standing.trained + len(batch),
         )
         self._reporter.trained(batch, updates, lags)
+
+    def _count_rejected(self, counts: Mapping[str, int]) -> None:
+        rejected = Counter(self._standing.rejected)
+        rejected.update(counts)
+        self._standing = replace(self._standing, rejected=dict(rejected))
 
     def _acknowledge(self, header: BatchHeader) -> None:
         self._standing = replace(
