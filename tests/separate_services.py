@@ -17,6 +17,9 @@ from headrace_local.ports import free_ports
 
 GAME = "CartPole-v1"
 
+MOST_RESIDENT_BYTES = {"gate": 768 * 1024**2, "learner": 1024**3}
+"""Whatever their peers do. By themselves they take 60 and 345 MiB."""
+
 
 class Services:
     """Services on ports of this machine that were free a moment ago; ended with the stack."""
@@ -72,6 +75,12 @@ class Services:
     def trains_on(self, transitions: float = 500) -> None:
         target = self.trained() + transitions
         wait_until(lambda: self.trained() > target, seconds=120)
+
+
+def peak_resident_bytes(process: subprocess.Popen[bytes]) -> int:
+    """The most memory that a process has had at any moment."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")) * 1024
 
 
 @contextmanager

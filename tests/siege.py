@@ -19,7 +19,7 @@ from itertools import count
 from pathlib import Path
 
 from hostile_peers import ATTACKS, Target
-from separate_services import Services, ended
+from separate_services import MOST_RESIDENT_BYTES, Services, ended, peak_resident_bytes
 
 from headrace_proto import keys
 
@@ -35,7 +35,7 @@ COUNTED = (
 
 
 def main() -> None:
-    """Attack after attack; exit status 1 if one takes more than half of the rate."""
+    """Attack after attack; exit status 1 if one takes more than half of the rate, or all too much memory."""
     parser = argparse.ArgumentParser(prog="make siege")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement")
     parser.add_argument("--keys", action="store_true", help="with keys, of which the attacker has an actor's")
@@ -56,8 +56,7 @@ def siege(seconds: float, with_keys: bool) -> int:
         if keys_folder is not None:
             keys.make(keys_folder)
         services = Services(folder, stack)
-        for role in ("gate", "learner", "actor"):
-            services.start(role, keys_folder)
+        processes = {role: services.start(role, keys_folder) for role in ("gate", "learner", "actor")}
         services.trains_on(2000)
         print(LINE.format("attack", "before/s", "under/s", "ratio", "gate MiB", "counted"), flush=True)
         ratios = [
@@ -65,7 +64,10 @@ def siege(seconds: float, with_keys: bool) -> int:
             for name in ATTACKS
             if not (with_keys and name in WITHOUT_KEYS_ONLY)
         ]
-    return int(min(ratios) < 0.5)
+        peaks = {role: peak_resident_bytes(processes[role]) for role in MOST_RESIDENT_BYTES}
+    for role, most in MOST_RESIDENT_BYTES.items():
+        print(f"{role}: {peaks[role] / 1024**2:.0f} MiB at most, {most / 1024**2:.0f} are allowed", flush=True)
+    return int(min(ratios) < 0.5 or any(peaks[role] > most for role, most in MOST_RESIDENT_BYTES.items()))
 
 
 def measured(name: str, services: Services, keys_folder: Path | None, seconds: float) -> float:

@@ -97,11 +97,23 @@ def _ends(world: World) -> Iterator[Move]:
     for place, actor in enumerate(world.actors):
         if actor is not None:
             yield Move(f"actor {place} is killed", _at(World.kill_actor, place))
+            if _has_sent(world, actor.identity):
+                yield Move(f"actor {place} is killed with what it has sent", _at(World.kill_actor, place, True))
             if actor.session is not None:
                 yield Move(f"actor {place} leaves", _at(World.actor_leaves, place))
     if world.learner is not None:
         yield Move("the learner is killed", World.kill_learner)
+        if _has_sent(world, world.learner.name):
+            yield Move("the learner is killed with what it has sent", _at(World.kill_learner, True))
     yield Move("the gate is killed and restarts from its journal", World.restart_gate)
+    if world.network:
+        yield Move(
+            "the gate is killed with all under way, and restarts from its journal", _at(World.restart_gate, True)
+        )
+
+
+def _has_sent(world: World, peer: Session) -> bool:
+    return any(packet.is_for_gate and packet.peer == peer for packet in world.network)
 
 
 def _network_fails(world: World) -> Iterator[Move]:

@@ -101,18 +101,25 @@ class World:
         """A learner's process begins; it goes on from any checkpoint, since versions come from the gate."""
         self.learner = Learner(self._new_name())
 
-    def kill_actor(self, place: int) -> None:
-        """SIGKILL: what it has sent is still under way."""
+    def kill_actor(self, place: int, with_messages: bool = False) -> None:
+        """SIGKILL: what it has sent is still under way, or gone with it."""
+        self._lose_of(self.own_actor(place).identity if with_messages else None)
         self.actors[place] = None
         self.forget_the_dead()
 
-    def kill_learner(self) -> None:
-        """SIGKILL."""
+    def kill_learner(self, with_messages: bool = False) -> None:
+        """SIGKILL: the same."""
+        self._lose_of(self.own_learner().name if with_messages else None)
         self.learner = None
         self.forget_the_dead()
 
-    def restart_gate(self) -> None:
-        """SIGKILL, and another from the journal, which was written before the last messages were sent."""
+    def restart_gate(self, with_messages: bool = False) -> None:
+        """SIGKILL, and another from the journal, which was written before the last messages were sent.
+
+        With messages, all that was under way to it and from it is gone: it died between journal and sockets.
+        """
+        if with_messages:
+            self.network = []
         journal = codec.decode(codec.encode(self.gate.state()))
         self.gate = self._new_gate()
         self.gate.restore(journal, self.now)
@@ -237,6 +244,9 @@ class World:
                     self.own_actor(place).hear(packet.message, self.size.run, self.now)
                 except SessionLost:
                     self.start_actor(place)
+
+    def _lose_of(self, sender: messages.Session | None) -> None:
+        self.network = [packet for packet in self.network if not (packet.is_for_gate and packet.peer == sender)]
 
     def _send(self, peer: messages.Session, message: Message) -> None:
         self.network.append(Packet(peer, message, True))

@@ -16,15 +16,12 @@ from pathlib import Path
 import hostile_peers
 import pytest
 from hostile_peers import Target
-from separate_services import Services
+from separate_services import MOST_RESIDENT_BYTES, Services, peak_resident_bytes
 from waiting import wait_until
 
 from headrace_gate import account_entries
 from headrace_gate.journal import Journal
 from headrace_proto import keys
-
-MOST_RESIDENT_BYTES = {"gate": 768 * 1024**2, "learner": 1024**3}
-"""Whatever their peers do. By themselves they take 60 and 345 MiB."""
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -34,18 +31,18 @@ class Besieged:
 
     def __init__(self, folder: Path, keys_folder: Path | None, stack: ExitStack, most_open_files: int | None) -> None:
         self.services = Services(folder, stack)
-        self.processes: list[subprocess.Popen[bytes]] = [
-            self.services.start("gate", keys_folder, most_open_files),
-            self.services.start("learner", keys_folder),
-            self.services.start("actor", keys_folder),
-        ]
+        self.processes: dict[str, subprocess.Popen[bytes]] = {
+            "gate": self.services.start("gate", keys_folder, most_open_files),
+            "learner": self.services.start("learner", keys_folder),
+            "actor": self.services.start("actor", keys_folder),
+        }
         self.keys_folder = keys_folder
         self.target = Target(self.services.addresses, keys_folder)
         self.services.trains_on()
 
     @contextmanager
     def standing(self) -> Iterator[None]:
-        """Attacked within, and after: every process lives, gate and learner keep their memory, training goes on."""
+        """Attacked within, and after: all live, gate and learner never took too much memory, training goes on."""
         self.target = Target(self.services.addresses, self.keys_folder)
         try:
             yield
@@ -53,9 +50,9 @@ class Besieged:
         finally:
             self.target.let_go()
         self.services.trains_on()
-        assert [process.poll() for process in self.processes] == [None] * 3
+        assert [process.poll() for process in self.processes.values()] == [None] * 3
         for role, most in MOST_RESIDENT_BYTES.items():
-            assert self.services.value(role, "process_resident_memory_bytes") < most
+            assert peak_resident_bytes(self.processes[role]) < most
 
     def refused(self, reason: str) -> float:
         return self.services.value("gate", "headrace_gate_refused_messages_total", reason=reason)
