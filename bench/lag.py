@@ -26,8 +26,8 @@ from headrace_proto.lifecycle import run_main
 
 ALL_ALIKE = ("--batch-size=8", "--minibatches=1", "--environments-per-actor=4", "--publish-every=8")
 """A batch is one rollout, so that batches are alike whatever the capacity: of larger ones, those that a small capacity
-can hold are of one actor's games. And updates of so few transitions are slow, so that actors wait for the learner. Weights
-are published at each, so that what lags is the queue."""
+can hold are of one actor's games. And updates of so few transitions are slow, so that actors wait for the learner.
+Weights are published at each, so that what lags is the queue."""
 
 
 def main() -> None:
