@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import io
 import os
 import socket
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import zmq
@@ -48,8 +50,16 @@ class Box:
 class CurveConnection:
     """What is said over a tcp connection after the handshake; raises OSError once the server has ended it."""
 
-    def __init__(self, connection: socket.socket, server: bytes, public: bytes, secret: bytes, kind: bytes) -> None:
-        """Keys are Z85; `kind` is the type that the client's socket says it has."""
+    def __init__(
+        self,
+        connection: socket.socket,
+        server: bytes,
+        public: bytes,
+        secret: bytes,
+        kind: bytes,
+        identity: bytes = b"",
+    ) -> None:
+        """Keys are Z85; `kind` is the type that the client's socket says it has, `identity` its routing id."""
         self._connection = connection
         self._sent = 0
         server, public, secret = z85.decode(server), z85.decode(public), z85.decode(secret)
@@ -65,6 +75,7 @@ class CurveConnection:
         nonce = os.urandom(16)
         vouch = nonce + Box(short_server, secret).seal(short_public + server, b"VOUCH---" + nonce)
         metadata = b"\x0bSocket-Type" + struct.pack(">I", len(kind)) + kind
+        metadata += b"\x08Identity" + struct.pack(">I", len(identity)) + identity
         initiate = self._box.seal(public + vouch + metadata, b"CurveZMQINITIATE" + self._number())
         self._command(b"\x08INITIATE" + cookie + self._short_number() + initiate)
         assert self._answer().startswith(b"\x05READY")
@@ -74,6 +85,20 @@ class CurveConnection:
         sealed = self._box.seal(bytes([more]) + frame, b"CurveZMQMESSAGEC" + self._number())
         body = b"\x07MESSAGE" + self._short_number() + sealed
         self._connection.sendall(b"\x02" + struct.pack(">Q", len(body)) + body)
+
+    def end(self) -> list[bytes]:
+        """Say no more, which has the server end the connection; returns the frames that it had sent by then."""
+        self._connection.shutdown(socket.SHUT_WR)
+        return list(self._frames(b"".join(iter(lambda: self._connection.recv(65536), b""))))
+
+    def _frames(self, received: bytes) -> Iterator[bytes]:
+        rest = io.BytesIO(received)
+        while flags := rest.read(1):
+            is_long = flags[0] & 2
+            (length,) = struct.unpack(">Q" if is_long else ">B", rest.read(8 if is_long else 1))
+            body = rest.read(length)
+            assert body.startswith(b"\x07MESSAGE"), "something else than a message"
+            yield self._box.open(body[16:], b"CurveZMQMESSAGES" + body[8:16])[1:]
 
     def _number(self) -> bytes:
         """Of the next command."""

@@ -21,6 +21,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import curve_by_hand
 import numpy as np
 import zmq
 from made_up import a_header, a_rollout
@@ -42,6 +43,7 @@ from headrace_proto.specification import RunSpecification
 
 LONG_FRAME, HUGE_FRAME = bytes(4 * 1024**2), bytes(60 * 1024**2)
 MANY_CONNECTIONS = 5_000
+HALF_OPEN = 200
 FAR_CREDIT = 2**40
 PATIENCE_SECONDS = 60.0
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(48)
@@ -281,10 +283,12 @@ def takes_over(target: Target, session: bytes, *, leaves: bool) -> None:
 
 
 def half_open_handshakes(target: Target) -> None:
-    """Connections that begin to say who they are, and stop."""
-    for place in range(200):
-        connection = target.raw(target.guarded[place % len(target.guarded)])
-        connection.sendall(GREETING[: place % 64])
+    """Connections that begin to say who they are, and stop: within the greeting, every third at a socket after it."""
+    greeting = GREETING if target.keys is None else curve_by_hand.GREETING
+    for place in range(HALF_OPEN):
+        turn, which = divmod(place, len(target.guarded))
+        connection = target.raw(target.guarded[which])
+        connection.sendall(greeting if turn % 3 == 0 else greeting[: place % len(greeting)])
         target.held.append(connection)
 
 

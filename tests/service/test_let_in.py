@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
+import zmq
 from curve_by_hand import CurveConnection
 from hostile_peers import Target, intruder
 from made_up import a_rollout
+from secured_gate import service_sockets
 from separate_services import Services
 from waiting import wait_until
 
+from headrace_learner.subscriptions import MOST_TOPICS
 from headrace_proto import keys
 from headrace_proto.keys import Keyring
-from headrace_proto.messages import ActorHeartbeat, CreditRequest
+from headrace_proto.messages import (
+    PROGRESS_TOPIC,
+    SESSION_BYTES,
+    WEIGHTS_TOPIC,
+    ActorHeartbeat,
+    CreditRequest,
+    Join,
+    Leave,
+)
+from headrace_proto.sockets import ServiceSockets
 
 CAPACITY = 256
 """The gate's default."""
 
 MADE_UP_RETURN = 1e9
 """Of a game of CartPole, which gives at most 500."""
+
+OF_A_ROLLOUT = b"behaviour_probabilities"
+"""In the payload of each, and in nothing else that is sent."""
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -136,18 +152,65 @@ def test_who_knows_anothers_session_can_speak_in_it(services: Services, target: 
         one.leave()
 
 
+@contextmanager
+def bare(target: Target, socket: str, kind: bytes, identity: bytes = b"") -> Iterator[CurveConnection]:
+    """A connection to a socket of the gate's with the stolen key, and nothing of ZeroMQ's between."""
+    assert target.keys is not None
+    ring = Keyring(target.keys, "actor")
+    pair = ring.pair()
+    with target.raw(socket) as raw:
+        yield CurveConnection(raw, ring.current("gate"), pair.public, pair.secret, kind, identity)
+
+
+class Eavesdropper:
+    """Hears as much as the learner lets one connection subscribe to."""
+
+    def __init__(self, target: Target, sockets: ServiceSockets) -> None:
+        self.heard: dict[bytes, list[bytes]] = {WEIGHTS_TOPIC: [], PROGRESS_TOPIC: []}
+        self._subscriber = sockets.make(zmq.SUB)
+        self._subscriber.subscribe(PROGRESS_TOPIC)
+        for _ in range(MOST_TOPICS - 1):
+            self._subscriber.subscribe(WEIGHTS_TOPIC + secrets.token_bytes(SESSION_BYTES))
+        sockets.connect(self._subscriber, target.address("weights"), "weights-address", server="learner")
+
+    def hears_of_each_kind(self) -> bool:
+        """Hear what has come; returns whether it is weights as well as progress."""
+        while self._subscriber.poll(0):
+            topic, body = self._subscriber.recv_multipart()
+            self.heard[topic[:-SESSION_BYTES] if topic.startswith(WEIGHTS_TOPIC) else topic].append(body)
+        return all(self.heard.values())
+
+
+def test_it_hears_weights_and_progress_and_nothing_of_what_others_play(services: Services, target: Target) -> None:
+    with (
+        closing(service_sockets("actor", target.keys)) as sockets,
+        bare(target, "control", b"DEALER", identity=secrets.token_bytes(SESSION_BYTES)) as control,
+        bare(target, "transitions", b"PUSH") as transitions,
+    ):
+        control.send(Join(host="thief").encode(), more=False)
+        ear = Eavesdropper(target, sockets)
+        wait_until(ear.hears_of_each_kind)
+
+        services.trains_on()
+
+        progress = len(ear.heard[PROGRESS_TOPIC])
+        wait_until(lambda: ear.hears_of_each_kind() and len(ear.heard[PROGRESS_TOPIC]) > progress)
+        control.send(Leave(code="goodbye", reason="").encode(), more=False)
+        answers = control.end()
+        heard = [*answers, *transitions.end(), *(body for bodies in ear.heard.values() for body in bodies)]
+    assert any(b"WELCOME" in answer for answer in answers)
+    assert not any(OF_A_ROLLOUT in each for each in heard)
+
+
 def test_a_message_without_an_end_ends_its_senders_connection_where_there_are_keys(
-    services: Services, target: Target, folder: Path
+    services: Services, target: Target
 ) -> None:
     def cut() -> float:
         return services.value("gate", "headrace_connections_cut_total", reason="endless_message")
 
     before = cut()
-    ring = Keyring(folder, "actor")
-    pair = ring.pair()
 
-    with target.raw("transitions") as raw, suppress(OSError):
-        connection = CurveConnection(raw, ring.current("gate"), pair.public, pair.secret, b"PUSH")
+    with bare(target, "transitions", b"PUSH") as connection, suppress(OSError):
         for _ in range(200_000):
             connection.send(bytes(1024), more=True)
 

@@ -14,7 +14,7 @@ from secured_gate import ANY_PORT, SecuredGate, WaitingActor, service_sockets
 from waiting import wait_until
 
 from headrace_proto import keys
-from headrace_proto.messages import PROGRESS_TOPIC, SESSION_BYTES, WEIGHTS_TOPIC
+from headrace_proto.messages import SESSION_BYTES, WEIGHTS_TOPIC
 from headrace_proto.sockets import ServiceSockets
 
 
@@ -64,32 +64,6 @@ def test_it_cannot_report_as_the_learner(gate: SecuredGate, thief: ServiceSocket
         assert actor.dealer.poll(10_000)
 
     assert gate.service.gate.learner.progress is None
-
-
-ANOTHERS_TOPIC = WEIGHTS_TOPIC + bytes(SESSION_BYTES)
-"""Under which the learner answers an actor; that it would end who subscribes to all is not what is tested here."""
-
-
-def test_it_hears_weights_and_progress_and_nothing_of_what_others_play(
-    gate: SecuredGate, thief: ServiceSockets
-) -> None:
-    with thief.make(zmq.SUB) as everything:
-        everything.subscribe(b"")
-        thief.connect(everything, weights_address(gate), "weights-address", server="learner")
-
-        def hears_weights() -> bool:
-            gate.publisher.send_multipart([ANOTHERS_TOPIC, b"newest"])
-            gate.publisher.send_multipart([PROGRESS_TOPIC, gate.progress().encode()])
-            return everything.poll(50) != 0
-
-        wait_until(hears_weights)
-        with closing(WaitingActor(gate.folder, gate.addresses["control"])) as honest:
-            wait_until(honest.is_answered)
-            heard = set()
-            while everything.poll(300):
-                heard.add(everything.recv_multipart()[0])
-
-    assert heard <= {ANOTHERS_TOPIC, PROGRESS_TOPIC}
 
 
 def test_what_it_says_on_the_learners_socket_reaches_no_subscriber(gate: SecuredGate, thief: ServiceSockets) -> None:
