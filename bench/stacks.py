@@ -26,6 +26,8 @@ OWNERS: tuple[tuple[re.Pattern[str], str], ...] = (
 NOBODYS = re.compile(r"^(libc|libm|libpthread|ld-linux[\w-]*|libstdc\+\+|libgcc_s)\.so|vdso")
 """Libraries that work for whoever called them."""
 
+WAITERS = re.compile(NOBODYS.pattern + "|libpython|python3")
+
 FRAME = re.compile(r"^(?P<function>.*) \((?P<where>[^()]*)\)$")
 THREAD = re.compile(r"^thread \((?P<number>\d+)\)")
 
@@ -40,8 +42,9 @@ class Stack:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether the thread stood in a call that waits."""
-        return bool(self.frames) and bool(WAITING.search(self.frames[-1]))
+        """Whether the thread stood in a call of C library or interpreter that waits; `index_select` is none."""
+        frame = FRAME.match(self.frames[-1]) if self.frames else None
+        return frame is not None and bool(WAITERS.search(frame["where"]) and WAITING.search(frame["function"]))
 
     @property
     def kind(self) -> str:

@@ -227,6 +227,22 @@ def test_kernels_that_torch_compiles_as_it_runs_are_torchs() -> None:
     assert stack.kind == "torch"
 
 
+@pytest.mark.parametrize(
+    ("leaf", "waits"),
+    [
+        ("__poll (libc.so.6)", True),
+        ("pthread_cond_timedwait@@GLIBC_2.3.2 (libc.so.6)", True),
+        ("select (libpython3.11.so.1.0)", True),
+        ("at::native::index_select_out_cpu_ (libtorch_cpu.so)", False),
+        ("register (zmq/sugar/poll.py:60)", False),
+    ],
+)
+def test_only_who_stands_in_a_call_that_waits_counts_as_waiting(leaf: str, waits: bool) -> None:
+    (stack,) = stacks.parse([f"thread (7): MainThread;train (training.py:80);{leaf} 3"])
+
+    assert stack.is_waiting is waits
+
+
 def test_a_thread_that_was_never_sampled_at_work_counts_as_whoever_started_it() -> None:
     found = stacks.shares(stacks.parse(STACKS.splitlines()), busy={9: 0.25, 10: 0.5}, native={9: "zmq", 10: "ALE"})
 
