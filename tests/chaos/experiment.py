@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from chaos.footprint import COMPARED_SECONDS, Footprint
 from chaos.invariants import PromiseBrokenError
 from chaos.machine import Machine, Permitted
 from chaos.report import Report
@@ -14,12 +15,21 @@ from chaos.schedule import Schedule
 from chaos.services import Services
 
 
-def perform(schedule: Schedule, permitted: Permitted, folder: Path, show: Callable[[str], None]) -> Report:
-    """Run a schedule in an empty folder, where logs and checkpoints stay; the main thread alone may call it."""
+def perform(
+    schedule: Schedule,
+    permitted: Permitted,
+    folder: Path,
+    show: Callable[[str], None],
+    compared_seconds: float = COMPARED_SECONDS,
+) -> Report:
+    """Run a schedule in an empty folder, where logs and checkpoints stay; the main thread alone may call it.
+
+    compared_seconds: of each process's memory, when it is warm and at its end
+    """
     machine = Machine(permitted, folder)
     try:
         services = Services(machine.places, schedule.actors, schedule.lease_seconds, machine.network, machine.clocks)
-        run = Run(schedule, machine, services, show)
+        run = Run(schedule, machine, services, show, Footprint(compared_seconds))
         broken: list[str] = []
         try:
             asyncio.run(run.perform())

@@ -10,7 +10,7 @@ WARM_UP_SECONDS = 30.0
 """Of a process's life that do not count: it imports, fills its buffers and runs its first updates."""
 
 COMPARED_SECONDS = 30.0
-LEAST_LIFE_SECONDS = WARM_UP_SECONDS + 2 * COMPARED_SECONDS
+"""At the beginning and at the end of what counts; what lived for less than both is not judged."""
 
 ALLOWED_GROWTH = 0.10
 ALLOWED_BYTES = 12 << 20
@@ -20,7 +20,7 @@ ALLOWED_FILES = 16
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """One process, from the time when it was warm to its end: medians of half a minute."""
+    """One process, from the time when it was warm to its end: medians of the compared time."""
 
     process: str
     seconds: float
@@ -41,7 +41,8 @@ class Growth:
 class Footprint:
     """Samples by process: age in seconds, resident bytes, open files."""
 
-    def __init__(self) -> None:
+    def __init__(self, compared_seconds: float = COMPARED_SECONDS) -> None:
+        self._compared_seconds = compared_seconds
         self._samples: defaultdict[str, list[tuple[float, float, float]]] = defaultdict(list)
 
     def add(self, process: str, age_seconds: float, resident_bytes: float, open_files: float) -> None:
@@ -51,16 +52,18 @@ class Footprint:
     def growths(self) -> list[Growth]:
         """Every process that lived long enough to compare its beginning with its end."""
         return [
-            growth for process, samples in self._samples.items() if (growth := _growth(process, samples)) is not None
+            growth
+            for process, samples in self._samples.items()
+            if (growth := _growth(process, samples, self._compared_seconds)) is not None
         ]
 
 
-def _growth(process: str, samples: list[tuple[float, float, float]]) -> Growth | None:
+def _growth(process: str, samples: list[tuple[float, float, float]], compared_seconds: float) -> Growth | None:
     seconds = samples[-1][0]
-    if seconds < LEAST_LIFE_SECONDS:
+    if seconds < WARM_UP_SECONDS + 2 * compared_seconds:
         return None
-    first = [sample for sample in samples if 0 <= sample[0] - WARM_UP_SECONDS <= COMPARED_SECONDS]
-    last = [sample for sample in samples if seconds - sample[0] <= COMPARED_SECONDS]
+    first = [sample for sample in samples if 0 <= sample[0] - WARM_UP_SECONDS <= compared_seconds]
+    last = [sample for sample in samples if seconds - sample[0] <= compared_seconds]
     if not first:  # it did not answer
         return None
     return Growth(

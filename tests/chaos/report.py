@@ -75,7 +75,7 @@ class Report:
         return table
 
     def _memory(self) -> Table:
-        table = Table(title="processes of a minute and a half and more", title_justify="left")
+        table = Table(title="processes that lived long enough for a comparison", title_justify="left")
         table.add_column("process")
         for column in ("seconds", "MB when warm", "MB at the end", "files when warm", "files at the end"):
             table.add_column(column, justify="right")

@@ -42,9 +42,16 @@ class Strike:
 class Run:
     """One schedule on running services."""
 
-    def __init__(self, schedule: Schedule, machine: Machine, services: Services, show: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        schedule: Schedule,
+        machine: Machine,
+        services: Services,
+        show: Callable[[str], None],
+        footprint: Footprint,
+    ) -> None:
         self.judge = Judge()
-        self.footprint = Footprint()
+        self.footprint = footprint
         self.strikes: list[Strike] = []
         self._schedule = schedule
         self._machine = machine

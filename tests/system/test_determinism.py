@@ -24,9 +24,13 @@ CARTPOLE = (
     *("--steps", str(STEPS), "--publish-every", "64", "--epsilon-decay-steps", "10000"),
     *("--lease-seconds", "120"),
 )
+EPOCHS = 3
+EPOCH_STEPS = 1_250
+"""Long enough that a game of Pong ends, which takes who plays at random 850 to 1,100 steps."""
+
 PONG = (
-    *("--deterministic", "--game", "Pong", "--environments-per-actor", "2", "--steps", "4000"),
-    *("--epsilon-decay-steps", "2000", "--lease-seconds", "120"),
+    *("--deterministic", "--game", "Pong", "--environments-per-actor", "1", "--steps", str(EPOCHS * EPOCH_STEPS)),
+    *("--save-every", str(EPOCH_STEPS), "--keep", "100", "--epsilon-decay-steps", "2000", "--lease-seconds", "120"),
 )
 
 
@@ -85,10 +89,13 @@ def test_after_2000_updates_the_same_seed_has_the_same_parameters_and_another_ha
 
 
 @pytest.mark.timeout(900)
-def test_so_it_is_with_an_atari_game(tmp_path: Path) -> None:
+def test_so_it_is_with_an_atari_game_over_epochs_in_which_games_end(tmp_path: Path) -> None:
     runs = train_all(tmp_path, PONG, "again", one="7", again="7")
 
     (updates, one), (updates_again, again) = (parameters(runs[name]) for name in ("one", "again"))
 
+    checkpoints = sorted((runs["one"].run_dir / "checkpoints").glob("step-*"))
+    assert len(checkpoints) >= EPOCHS
+    assert json.loads((checkpoints[-1] / "state.json").read_text())["episodes"] > 0
     assert updates == updates_again > 50
     assert are_the_same(one, again)

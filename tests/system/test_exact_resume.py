@@ -23,6 +23,14 @@ RUN = (
     *("--save-every", str(SAVE_EVERY), "--keep", "100", "--publish-every", "64", "--epsilon-decay-steps", "10000"),
     *("--learning-rate-decay-steps", str(STEPS), "--lease-seconds", "3"),
 )
+ATARI_STEPS = 2_000
+ATARI_SAVE_EVERY = 500
+ATARI = (
+    *("--deterministic", "--game", "Pong", "--environments-per-actor", "2", "--epsilon-decay-steps", "1000"),
+    *("--save-every", str(ATARI_SAVE_EVERY), "--keep", "100"),
+    # An emulator's games take seconds to start where others use the machine, and the actor's lease goes on meanwhile.
+    *("--lease-seconds", "20"),
+)
 PROCESSES = ("gate", "learner", "actor-0")
 
 
@@ -34,7 +42,7 @@ def moments(seed: int) -> Iterator[int]:
 
 def kill_at(run: TrainingRun, env_steps: int) -> None:
     """SIGKILL to the whole run, all of its processes at once, when it has trained so far."""
-    run.wait_for_steps(env_steps)
+    run.wait_for_steps(env_steps, seconds=600)
     for name in PROCESSES:
         with suppress(ProcessLookupError):
             os.kill(run.pid(name), signal.SIGKILL)
@@ -71,5 +79,19 @@ def test_so_does_a_run_whose_processes_are_killed_one_by_one_and_restarted(tmp_p
         assert killed.wait(600) == 0
 
     assert len(killed.events("died")) >= KILLS
+    assert parameters(unbroken)[0] == parameters(killed)[0]
+    assert are_the_same(parameters(unbroken)[1], parameters(killed)[1])
+
+
+@pytest.mark.timeout(1200)
+def test_so_does_an_atari_run_that_is_killed_between_two_checkpoints(tmp_path: Path) -> None:
+    with TrainingRun(tmp_path, *ATARI, "--steps", str(ATARI_STEPS), name="unbroken") as unbroken:
+        assert unbroken.wait(600) == 0
+
+    with TrainingRun(tmp_path, *ATARI, "--steps", str(ATARI_STEPS), name="killed") as killed:
+        kill_at(killed, 2 * ATARI_SAVE_EVERY + ATARI_SAVE_EVERY // 2)
+    with TrainingRun(tmp_path, "--resume", "latest", "--steps", str(ATARI_STEPS), name="killed") as killed:
+        assert killed.wait(600) == 0
+
     assert parameters(unbroken)[0] == parameters(killed)[0]
     assert are_the_same(parameters(unbroken)[1], parameters(killed)[1])

@@ -199,6 +199,12 @@ class TestFootprint:
             footprint.add("short", second, 1e6 * second, 30)
         assert footprint.growths() == []
 
+    def test_a_shorter_comparison_judges_a_shorter_life(self) -> None:
+        footprint = Footprint(compared_seconds=15.0)
+        for second in range(61):
+            footprint.add("leaks memory", second, 100e6 + 5e6 * second, 30)
+        assert [growth.is_flat for growth in footprint.growths()] == [False]
+
 
 def test_a_broken_promise_ends_with_status_1_the_seed_and_the_command_that_brings_the_schedule_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

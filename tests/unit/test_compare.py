@@ -28,9 +28,13 @@ START = 1_800_000_000.0
 
 
 def write_run(
-    folder: Path, *flags: str, returns: Sequence[float | None] = (None, 2.0, 4.0), seconds: Sequence[float] = ()
+    folder: Path,
+    *flags: str,
+    returns: Sequence[float | None] = (None, 2.0, 4.0),
+    seconds: Sequence[float] = (),
+    episodes: Sequence[int] = (),
 ) -> Path:
-    """A run's folder as learner and command write it: a row each 5,000 steps, and five seconds if `seconds` are not."""
+    """A run's folder as learner and command write it: a row each 5,000 steps, 5 seconds and 100 games, or as given."""
     folder.mkdir(parents=True)
     settings = parse(TrainSettings, flags, "headrace train")
     learner = {name: value for name, value in settings if name in LearnerSettings.model_fields}
@@ -38,13 +42,14 @@ def write_run(
     run_folder.record(folder, settings, actors=3)
     log = TrainingLog(folder, 0)
     for index, score in enumerate(returns, start=1):
-        log.row(a_row(START + (seconds[index - 1] if seconds else 5.0 * index), 5000 * index, score))
+        time = START + (seconds[index - 1] if seconds else 5.0 * index)
+        log.row(a_row(time, 5000 * index, episodes[index - 1] if episodes else 100 * index, score))
     log.close()
     return folder
 
 
-def a_row(time: float, env_steps: int, score: float | None) -> Row:
-    return Row(time, env_steps, 4 * env_steps, 1, 1, score, None, None, None, None, None, None, None, 1000.0)
+def a_row(time: float, env_steps: int, episodes: int, score: float | None) -> Row:
+    return Row(time, env_steps, 4 * env_steps, 1, episodes, score, None, None, None, None, None, None, None, 1000.0)
 
 
 def read_run(folder: Path, *flags: str) -> RecordedRun:
@@ -201,6 +206,16 @@ class TestReading:
         assert run.first_reached(5.0) == recorded_run.Milestone(10_000, 10 / 60)
         assert run.first_reached(10.0) is None
 
+    def test_a_mean_of_fewer_than_100_games_reaches_no_score(self, tmp_path: Path) -> None:
+        run = recorded_run.read(write_run(tmp_path / "a", returns=(9.0, 5.0, 6.0), episodes=(1, 99, 100)))
+        assert run.first_reached(5.0) == recorded_run.Milestone(15_000, 15 / 60)
+        assert run.first_reached(9.0) is None
+
+    def test_a_run_that_did_not_count_its_games_reaches_a_score_by_its_returns(self, tmp_path: Path) -> None:
+        folder = write_run(tmp_path / "a")
+        (folder / METRICS_FILE).write_text("time,env_steps,return_mean_100\n5.0,5000,9.0\n")
+        assert recorded_run.read(folder).first_reached(9.0) == recorded_run.Milestone(5_000, 5 / 60)
+
     @pytest.mark.parametrize(
         ("file", "content", "line"),
         [
@@ -317,6 +332,14 @@ class TestCommand:
         assert cells["capacity=256"] == ["2", "0.01", "0.2", "4.0", "±", "12.7", "4.0", "1,000", "8.0"]
         assert cells["capacity=512"] == ["1", "0.02", "0.3", "30.5", "30.5", "1,000", "100.0"]
         assert str(output / "compare.png") in printed
+
+    def test_a_best_is_of_100_games(self, runs: Path, output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        write_run(runs / "young", "--capacity", "64", returns=(9.0, 3.0, 2.0), episodes=(1, 100, 200))
+        write_run(runs / "younger", "--capacity", "32", returns=(9.0, 3.0, 2.0), episodes=(1, 2, 99))
+        self.compare(runs, output, "young", "younger", "b1")
+        lines = (line.split() for line in capsys.readouterr().out.splitlines())
+        bests = {line[0]: line[5] for line in lines if line and line[0].startswith("capacity=")}
+        assert bests == {"capacity=64": "3.0", "capacity=32": "-", "capacity=512": "30.5"}
 
     def test_the_way_to_a_score_is_of_each_seed_and_the_median(
         self, runs: Path, output: Path, capsys: pytest.CaptureFixture[str]

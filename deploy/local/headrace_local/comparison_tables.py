@@ -18,8 +18,8 @@ from headrace_local.run_groups import RunGroup
 _NEVER = Milestone(math.inf, math.inf)
 _CAPTION = (
     "Scores are of the exploring actors, over their last 100 games. last: mean over seeds, and half of its 95 % "
-    "confidence interval, where the shortest seed ends. best: mean of each seed's best. human %: last, "
-    f"human-normalised by {human_normalised.SOURCE}."
+    "confidence interval, where the shortest seed ends, also of fewer games. best: mean of each seed's best. human %: "
+    f"last, human-normalised by {human_normalised.SOURCE}."
 )
 
 
@@ -35,7 +35,7 @@ def summary(groups: Iterable[ComparedGroup]) -> Table:
             _range([run.env_steps[-1] / 1e6 for run in runs], "{:,.2f}"),
             _range([run.minutes[-1] for run in runs], "{:,.1f}"),
             _last(compared.over_env_steps),
-            f"{statistics.fmean(run.returns.max() for run in runs):,.1f}",
+            _best(runs),
             _steps_per_second(runs),
             _human_normalised(compared),
         )
@@ -45,7 +45,7 @@ def summary(groups: Iterable[ComparedGroup]) -> Table:
 def milestones(groups: Iterable[RunGroup], score: float) -> Table:
     """When each seed first reached a score, and the median of each group: seeds that never did count as last."""
     table = _table("seed", "env steps", "minutes")
-    table.title, table.title_justify = f"first return of at least {score:g}", "left"
+    table.title, table.title_justify = f"first score of at least {score:g}", "left"
     for group in groups:
         reached = [run.first_reached(score) or _NEVER for run in group.runs]
         for seed, milestone in zip(group.seeds, reached, strict=True):
@@ -79,6 +79,11 @@ def _last(curve: MeanCurve) -> str:
         return "-"
     half = "" if curve.seeds == 1 else f" ± {curve.high[-1] - curve.mean[-1]:,.1f}"
     return f"{curve.mean[-1]:,.1f}{half}"
+
+
+def _best(runs: Sequence[RecordedRun]) -> str:
+    bests = [run.best for run in runs if run.best is not None]
+    return f"{statistics.fmean(bests):,.1f}" if len(bests) == len(runs) else "-"
 
 
 def _steps_per_second(runs: Sequence[RecordedRun]) -> str:

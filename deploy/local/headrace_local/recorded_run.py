@@ -27,6 +27,8 @@ LONGEST_GAP_SECONDS = 60.0
 """The learner writes a row every five seconds, also while it waits: between rows further apart it did not run."""
 ROW_SECONDS = 5.0
 """What the first row after such a pause, or of a run, counts for."""
+SCORED_GAMES = 100
+"""A score is the mean over so many. Until they have ended, the learner shows one of fewer, in which luck decides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,8 @@ class RecordedRun:
     """A run's settings, schedules resolved, and its rows from the first ended game on.
 
     env_steps, minutes, returns: float64 [rows], minutes of training without pauses, mean raw score of the last 100
-    games as the exploring actors played them
+    games, or of all where fewer have ended, as the exploring actors played them
+    episodes: float64 [rows], games ended; NaN where that was not recorded
     """
 
     name: str
@@ -51,15 +54,27 @@ class RecordedRun:
     env_steps: Floats
     minutes: Floats
     returns: Floats
+    episodes: Floats
 
     @property
     def seed(self) -> int:
         """The seed that it was asked for."""
         return int(self.settings["seed"])
 
+    @property
+    def best(self) -> float | None:
+        """The highest score; None before there is one."""
+        scores = self.returns[self._is_scored]
+        return float(scores.max()) if len(scores) else None
+
+    @property
+    def _is_scored(self) -> NDArray[np.bool_]:
+        """Rows whose return is a score, also where nobody knows of how many games: bool [rows]."""
+        return ~(self.episodes < SCORED_GAMES)
+
     def first_reached(self, score: float) -> Milestone | None:
-        """When the return was first at least the score; None if it never was."""
-        reached = np.flatnonzero(self.returns >= score)
+        """When the score was first at least this; None if it never was."""
+        reached = np.flatnonzero(self._is_scored & (self.returns >= score))
         return Milestone(float(self.env_steps[reached[0]]), float(self.minutes[reached[0]])) if len(reached) else None
 
 
@@ -67,10 +82,11 @@ def read(folder: Path) -> RecordedRun:
     """Read the folder of a run; raises UserError where it records no settings or no score yet."""
     settings = resolved(_read_settings(folder))
     game = environments.find_game(settings["game"])
-    env_steps, minutes, returns = _read_curve(folder / METRICS_FILE)
+    env_steps, minutes, returns, episodes = _read_curve(folder / METRICS_FILE)
     if not len(returns):
         raise UserError(f"{folder}: no game has ended in {METRICS_FILE} yet; let the run go on, or leave it out")
-    return RecordedRun(folder.resolve().name, game, {**settings, "game": game.name}, env_steps, minutes, returns)
+    settings["game"] = game.name
+    return RecordedRun(folder.resolve().name, game, settings, env_steps, minutes, returns, episodes)
 
 
 def training_seconds(times: Floats) -> Floats:
@@ -110,8 +126,8 @@ def _settings_in(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: cannot be read as the settings of a run; compare takes folders of runs") from None
 
 
-def _read_curve(path: Path) -> tuple[Floats, Floats, Floats]:
-    """Steps, minutes of training and returns of the rows that have a return; a last row cut short is left out."""
+def _read_curve(path: Path) -> tuple[Floats, Floats, Floats, Floats]:
+    """Steps, minutes of training, returns and games of the rows that have a return; not of a last row cut short."""
     try:
         with path.open(newline="") as file:
             rows = [row for row in csv.DictReader(file) if None not in row.values()]
@@ -119,9 +135,10 @@ def _read_curve(path: Path) -> tuple[Floats, Floats, Floats]:
             np.array([float(row[column] or "nan") for row in rows])
             for column in ("time", "env_steps", "return_mean_100")
         )
+        episodes = np.array([float(row.get("episodes") or "nan") for row in rows])
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; compare takes runs that have begun to train") from None
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{path}: cannot be read as curves of a run: {error}; leave that run out") from None
     scored = ~np.isnan(returns)
-    return env_steps[scored], training_seconds(times)[scored] / 60.0, returns[scored]
+    return env_steps[scored], training_seconds(times)[scored] / 60.0, returns[scored], episodes[scored]
