@@ -460,12 +460,18 @@ def test_heartbeats_keep_a_session_that_waits_and_tell_what_for(tmp_path: Path) 
     peers.close()
 
 
-@pytest.fixture
-def may_build(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+class MayBuild(threading.Event):
     """No game is built before it is set."""
-    event, make_vector = threading.Event(), environments.make_vector
+
+    began = 0
+
+
+@pytest.fixture
+def may_build(monkeypatch: pytest.MonkeyPatch) -> Iterator[MayBuild]:
+    event, make_vector = MayBuild(), environments.make_vector
 
     def slowly(run: RunSpecification) -> VectorEnvironment:
+        event.began += 1
         assert event.wait(DEADLINE_SECONDS)
         return make_vector(run)
 
@@ -474,9 +480,7 @@ def may_build(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     event.set()
 
 
-def test_games_that_take_longer_than_a_lease_to_start_cost_no_session(
-    tmp_path: Path, may_build: threading.Event
-) -> None:
+def test_games_that_take_longer_than_a_lease_to_start_cost_no_session(tmp_path: Path, may_build: MayBuild) -> None:
     peers = Peers(tmp_path, lease_seconds=1.0)
     actor = Actor(peers.gate_address)
     peers.wait_until(lambda: len(peers.heartbeats) >= 12)  # four a lease
@@ -491,7 +495,7 @@ def test_games_that_take_longer_than_a_lease_to_start_cost_no_session(
 
 
 def test_a_session_that_is_lost_while_its_games_start_is_followed_by_games_of_the_next_ones_seat(
-    tmp_path: Path, may_build: threading.Event, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, may_build: MayBuild, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seats, game_seed = set(), seeding.game_seed
 
@@ -510,12 +514,28 @@ def test_a_session_that_is_lost_while_its_games_start_is_followed_by_games_of_th
     may_build.set()
     start_playing(peers)
     assert {header.actor for header, _ in peers.wait_for_end_of(1)} == {5}
-    assert (5, 1) in seats
+    assert seats == {(5, 1)}
     first.end()
     peers.close()
 
 
-def test_an_actor_can_be_stopped_while_its_games_start(may_build: threading.Event, peers: Peers, actor: Actor) -> None:
+def test_games_that_a_lost_session_has_started_are_the_next_ones_or_it_would_never_come_to_play(
+    tmp_path: Path, may_build: MayBuild
+) -> None:
+    peers = Peers(tmp_path, lease_seconds=1.0)
+    peers.beats = False
+    first = Actor(peers.gate_address)
+    peers.wait_until(lambda: len(peers.joined) >= 3)
+    peers.beats = True
+    may_build.set()
+    start_playing(peers)
+    assert peers.wait_for_end_of(1)
+    assert may_build.began == 1
+    first.end()
+    peers.close()
+
+
+def test_an_actor_can_be_stopped_while_its_games_start(may_build: MayBuild, peers: Peers, actor: Actor) -> None:
     peers.wait_until(lambda: actor.health.waiting_for == "games")
     actor.end()
     peers.wait_until(lambda: peers.left)

@@ -25,8 +25,11 @@ from headrace_proto.weights import Weights
 class Player:
     """Plays rounds: `begin_round`, any number of `step`, `end_round`."""
 
-    def __init__(self, welcome: Welcome, metrics: ActorMetrics) -> None:
-        """Start every game; raises UserError where this machine's game is not the learner's."""
+    def __init__(self, welcome: Welcome, metrics: ActorMetrics, vector: VectorEnvironment | None = None) -> None:
+        """Begin every game, of new environments where none are given.
+
+        Raises UserError where this machine's game is not the learner's.
+        """
         self._run = run = welcome.run
         self._metrics = metrics
         self.policy = policy.make(run, welcome.actor)
@@ -38,7 +41,7 @@ class Player:
         self._uniforms = np.empty((0, count, 2))
         self._steps_played = 0
         self._game_over = [False] * count
-        self._vector = environments.make_vector(run)
+        self._vector = environments.make_vector(run) if vector is None else vector
         _check_spaces(self._vector, run)
         self._states = self._reset([seeding.game_seed(*key) for key in keys])
 

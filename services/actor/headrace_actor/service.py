@@ -1,16 +1,18 @@
 """The actor's loop: join, then over and over ask for credit, take the weights it names, play a round and send it.
 
-A session that is lost is followed by another. Its games begin anew: the actor's index at the gate, and the random
-numbers that go with it, may by then be another actor's.
+A session that is lost is followed by another. What it has played begins anew: the actor's index at the gate, and the
+random numbers that go with it, may by then be another actor's.
 """
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from functools import partial
+from typing import Any, TypeVar
 
 from headrace_actor.gate_link import GateLink
 from headrace_actor.player import Player
@@ -18,6 +20,8 @@ from headrace_actor.progress_log import ProgressLog
 from headrace_actor.session import Refused, RunFinished, SessionLost
 from headrace_actor.waiting import Stopped, Waiting
 from headrace_actor.weights_link import WeightsLink
+from headrace_proto import environments
+from headrace_proto.environments import VectorEnvironment
 from headrace_proto.errors import HeadraceError, UserError
 from headrace_proto.lifecycle import StopSignal
 from headrace_proto.logs import Logger
@@ -25,8 +29,11 @@ from headrace_proto.messages import CreditGrant, Welcome
 from headrace_proto.metrics import ActorMetrics
 from headrace_proto.settings import ActorSettings
 from headrace_proto.sockets import ServiceSockets
+from headrace_proto.specification import RunSpecification
 from headrace_proto.telemetry import Health
 from headrace_proto.weights import Weights
+
+T = TypeVar("T")
 
 POLL_SECONDS = 0.2
 ASK_A_REFUSAL_AGAIN_SECONDS = 10.0
@@ -51,6 +58,7 @@ class ActorService:
         self._waiting = Waiting(metrics, health, stop, log)
         self._progress = ProgressLog(log)
         self._sockets = ServiceSockets("actor", settings, log)
+        self._games: tuple[RunSpecification, Future[VectorEnvironment]] | None = None
 
     def run(self) -> bool:
         """Play until stopped or finished, and return whether it was finished.
@@ -72,6 +80,7 @@ class ActorService:
             self._log.info("stopped", reason=str(stopped))
             return False
         finally:
+            self._let_go_of_games()
             self._sockets.close()
 
     def _wait_to_ask_again(self, reason: str) -> None:
@@ -124,26 +133,45 @@ class ActorService:
             raise Stopped("told to stop")
 
     def _build(self, gate: GateLink, welcome: Welcome) -> Player:
-        """Start the games in a thread of their own: that may take longer than a lease, and heartbeats go on."""
+        """Start the games, and reset them as the seat asks, while heartbeats go on: it may take longer than a lease."""
         began = time.monotonic()
-        builder = ThreadPoolExecutor(1, "games")
-        building = builder.submit(Player, welcome, self._metrics)
-        builder.shutdown(wait=False)
-
-        def attempt() -> Player | None:
-            wait([building], POLL_SECONDS)
-            gate.exchange()
-            return building.result() if building.done() else None
-
         gate.session.waiting_for = "games"
+        vector = self._when_done(gate, self._started_games(welcome.run))
+        self._games = None
+        building = _in_a_thread(partial(Player, welcome, self._metrics, vector))
         try:
-            player = self._waiting.until("games", attempt, lambda: f"{welcome.run.game} starts")
+            player = self._when_done(gate, building)
         except BaseException:
             building.add_done_callback(_close_unwanted)
             raise
         gate.session.waiting_for = ""
         self._log.info("games started", game=welcome.run.game, seconds=round(time.monotonic() - began, 3))
         return player
+
+    def _started_games(self, run: RunSpecification) -> Future[VectorEnvironment]:
+        """Games of the run that nobody has played: those of a session that was lost meanwhile, or new ones.
+
+        ALE lets no other thread run while it makes its games, so that on a busy machine heartbeats stop for longer than
+        a lease all the same. An actor that began anew with each session would then never come to play.
+        """
+        if self._games is not None and (self._games[0] != run or _has_failed(self._games[1])):
+            self._let_go_of_games()
+        if self._games is None:
+            self._games = run, _in_a_thread(partial(environments.make_vector, run))
+        return self._games[1]
+
+    def _let_go_of_games(self) -> None:
+        if self._games is not None:
+            self._games[1].add_done_callback(_close_unwanted)
+            self._games = None
+
+    def _when_done(self, gate: GateLink, work: Future[T]) -> T:
+        def attempt() -> T | None:
+            wait([work], POLL_SECONDS)
+            gate.exchange()
+            return work.result() if work.done() else None
+
+        return self._waiting.until("games", attempt, lambda: "they start")
 
     def _give_back(self, gate: GateLink, grant: CreditGrant) -> None:
         """Let others have the credit that this actor cannot play, so that they do not wait for it for ever."""
@@ -231,7 +259,18 @@ class ActorService:
         return WeightsLink(self._sockets, address, player.policy.fits, self._log)
 
 
-def _close_unwanted(building: Future[Player]) -> None:
+def _in_a_thread(work: Callable[[], T]) -> Future[T]:
+    executor = ThreadPoolExecutor(1, "games")
+    doing = executor.submit(work)
+    executor.shutdown(wait=False)
+    return doing
+
+
+def _has_failed(work: Future[Any]) -> bool:
+    return work.done() and work.exception() is not None
+
+
+def _close_unwanted(building: Future[Player] | Future[VectorEnvironment]) -> None:
     if building.exception() is None:
         building.result().close()
 
