@@ -78,7 +78,7 @@ def a_run(payload: contest.Payload) -> RunSpecification:
         life_loss_terminal=False,
         sticky_action_probability=0.0,
         max_episode_frames=108_000,
-        reward_clip=1.0,
+        reward_clip=0.0,
         exploration="same",
         final_epsilon=0.01,
         epsilon_decay_steps=1,

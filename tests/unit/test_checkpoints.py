@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -525,7 +526,7 @@ def test_a_loss_that_is_not_finite_changes_nothing() -> None:
     learner.train(batches_of(1)[0])
     before = {name: value.clone() for name, value in learner.tensors().items() if name != "random/torch"}
     counters = learner.counters.env_steps
-    huge = a_batch(RUN, [a_rollout(RUN, 5, rewards=torch.full((5,), 3e38).numpy())])
+    huge = replace(a_batch(RUN, [a_rollout(RUN, 5)]), rewards=torch.full((5,), 3e38).numpy())
     with pytest.raises(NonFiniteError, match="env_steps 8: the loss is inf"):
         learner.train(huge)
     assert learner.counters.env_steps == counters
