@@ -1,8 +1,8 @@
 """Against peers: steps/s of a training in which each transition is trained once, on Pong with the 2015 trunk.
 
 In every round Headrace and each peer train in turn, alone on the machine. Peers run in the arrangement that was fastest
-here of those that their drivers offer (`bench/peers`), each in an environment of its own that is installed when it is
-first asked for.
+on two cores of those that their drivers offer (`bench/peers`), each in an environment of its own that is installed when
+it is first asked for.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from training import FOREVER
 from headrace_proto.lifecycle import run_main
 
 PEERS: dict[str, tuple[str, list[str]]] = {
-    "stable_baselines3_a2c": ("Stable-Baselines3 A2C, 16 environments", []),
-    "cleanrl_pqn": ("PQN as CleanRL has it, one epoch (own driver)", ["--epochs", "1"]),
+    "stable_baselines3_a2c": ("Stable-Baselines3 A2C, 16 environments, two threads", ["--threads", "2"]),
+    "cleanrl_pqn": ("PQN as CleanRL has it, one epoch, two threads (own driver)", ["--epochs", "1", "--threads", "2"]),
     "rllib_impala": ("RLlib IMPALA, one env runner", []),
 }
 """What each is called in the table, and how its driver is told to run."""
