@@ -136,16 +136,17 @@ class ActorService:
         """Start the games, and reset them as the seat asks, while heartbeats go on: it may take longer than a lease."""
         began = time.monotonic()
         gate.session.waiting_for = "games"
-        vector = self._when_done(gate, self._started_games(welcome.run))
+        game = welcome.run.game
+        vector = self._when_done(gate, self._started_games(welcome.run), game)
         self._games = None
         building = _in_a_thread(partial(Player, welcome, self._metrics, vector))
         try:
-            player = self._when_done(gate, building)
+            player = self._when_done(gate, building, game)
         except BaseException:
             building.add_done_callback(_close_unwanted)
             raise
         gate.session.waiting_for = ""
-        self._log.info("games started", game=welcome.run.game, seconds=round(time.monotonic() - began, 3))
+        self._log.info("games started", game=game, seconds=round(time.monotonic() - began, 3))
         return player
 
     def _started_games(self, run: RunSpecification) -> Future[VectorEnvironment]:
@@ -165,13 +166,13 @@ class ActorService:
             self._games[1].add_done_callback(_close_unwanted)
             self._games = None
 
-    def _when_done(self, gate: GateLink, work: Future[T]) -> T:
+    def _when_done(self, gate: GateLink, work: Future[T], game: str) -> T:
         def attempt() -> T | None:
             wait([work], POLL_SECONDS)
             gate.exchange()
             return work.result() if work.done() else None
 
-        return self._waiting.until("games", attempt, lambda: "they start")
+        return self._waiting.until("games", attempt, lambda: f"{game} starts")
 
     def _give_back(self, gate: GateLink, grant: CreditGrant) -> None:
         """Let others have the credit that this actor cannot play, so that they do not wait for it for ever."""
