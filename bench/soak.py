@@ -53,7 +53,8 @@ def train(arguments: list[str], record: Path, seconds: float, every_seconds: flo
     past = soak_record.read(record)
     piece = past[-1].piece + 1 if past else 1
     with training.started(["--resume", "auto", "--steps", training.FOREVER, *arguments], record.parent) as run:
-        run.wait_until(training.ENV_STEPS, 1)
+        # One that goes on has its checkpoint's steps before its actors have played any.
+        run.wait_until(training.ENV_STEPS, past[-1]["env_steps"] + 1 if past else 1)
         began = time.monotonic()
         while time.monotonic() - began < seconds:
             with contextlib.suppress(psutil.NoSuchProcess):  # one that has just ended

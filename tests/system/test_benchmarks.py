@@ -66,6 +66,7 @@ def test_a_soak_goes_on_with_its_run_piece_by_piece(tmp_path: Path) -> None:
 
     assert (first["pieces"], second["pieces"]) == (1, 2)
     assert second["env_steps"] > first["env_steps"] > 0
+    assert second["env steps/s, end"] > 0
     assert second["learner MiB, end"] > second["gate MiB, end"] > 10
     assert figure.stat().st_size > 10_000
 
