@@ -6,29 +6,23 @@ from collections.abc import Iterator
 
 import pytest
 import zmq
-from prometheus_client import CollectorRegistry
-from secured_gate import quiet_log
 from waiting import wait_until
+from watched_socket import WatchedSocket
 from zmq.utils.monitor import recv_monitor_message
 
 from headrace_proto import connections
-from headrace_proto.connection_metrics import ConnectionMetrics
-from headrace_proto.connections import Connections
 from headrace_proto.errors import WireError
 
 
-class Bound:
-    """A PULL socket on tcp, what is known of its connections, and the metrics."""
+class Bound(WatchedSocket):
+    """A PULL socket, and who pushes."""
 
     def __init__(self) -> None:
-        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.registry = CollectorRegistry()
-        self.connections = Connections(ConnectionMetrics(self.registry), quiet_log())
+        super().__init__(zmq.PULL, "transitions")
         self.open: list[zmq.Socket[bytes]] = []
-        self.pull = self.context.socket(zmq.PULL)
+        self.pull = self.socket
         self.accepted = self.pull.get_monitor_socket(zmq.EVENT_ACCEPTED)
-        self.address = f"tcp://127.0.0.1:{self.pull.bind_to_random_port('tcp://127.0.0.1')}"
-        self.connections.watch(self.pull, "transitions")
+        self.address = self.bind()
 
     def push(self, frames: list[bytes]) -> zmq.Socket[bytes]:
         pushing = self.context.socket(zmq.PUSH)
@@ -45,19 +39,18 @@ class Bound:
     def accept(self) -> None:
         """Hear of new connections, as the watch over handshakes does."""
         while self.accepted.poll(0):
-            self.connections.accepted("transitions", recv_monitor_message(self.accepted)["value"])
+            self.connections.accepted(self.name, recv_monitor_message(self.accepted)["value"])
 
     def cut(self, reason: str) -> float:
         self.accept()
-        labels = {"socket": "transitions", "reason": reason}
-        return self.registry.get_sample_value("headrace_connections_cut_total", labels) or 0.0
+        return super().cut(reason)
 
 
 @pytest.fixture
 def bound() -> Iterator[Bound]:
     made = Bound()
     yield made
-    made.context.destroy(linger=0)
+    made.close()
 
 
 def test_a_message_comes_as_it_is_and_an_empty_socket_says_so(bound: Bound) -> None:

@@ -6,32 +6,24 @@ from collections.abc import Iterator
 
 import pytest
 import zmq
-from prometheus_client import CollectorRegistry
-from secured_gate import quiet_log
 from waiting import wait_until
+from watched_socket import WatchedSocket
 
 from headrace_learner.subscriptions import MOST_OF_ONE_SENDER, Subscriptions
-from headrace_proto.connection_metrics import ConnectionMetrics
-from headrace_proto.connections import Connections
 from headrace_proto.messages import PROGRESS_TOPIC, SESSION_BYTES, WEIGHTS_TOPIC
 
 TOPIC = WEIGHTS_TOPIC + bytes(SESSION_BYTES)
 
 
-class Publishing:
-    """The learner's XPUB on tcp, what is heard of its subscribers, and one subscriber."""
+class Publishing(WatchedSocket):
+    """The learner's XPUB, what is heard of its subscribers, and one subscriber."""
 
     def __init__(self) -> None:
-        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.registry = CollectorRegistry()
-        self.publisher = self.context.socket(zmq.XPUB)
-        self.publisher.setsockopt(zmq.XPUB_VERBOSE, 1)
-        port = self.publisher.bind_to_random_port("tcp://127.0.0.1")
-        connections = Connections(ConnectionMetrics(self.registry), quiet_log())
-        connections.watch(self.publisher, "weights")
-        self.subscriptions = Subscriptions(self.publisher, connections)
+        super().__init__(zmq.XPUB, "weights")
+        self.socket.setsockopt(zmq.XPUB_VERBOSE, 1)
+        self.subscriptions = Subscriptions(self.socket, self.connections)
         self.subscriber = self.context.socket(zmq.SUB)
-        self.subscriber.connect(f"tcp://127.0.0.1:{port}")
+        self.subscriber.connect(self.bind())
 
     def ask_and_cease_to(self, times: int) -> None:
         """Under one topic; returns once all of it has come, and waits to be heard at once."""
@@ -41,21 +33,17 @@ class Publishing:
         self.subscriber.subscribe(PROGRESS_TOPIC)  # ZeroMQ itself sends under a topic from when it has taken this in
 
         def is_taken_in() -> bool:
-            self.publisher.send_multipart([PROGRESS_TOPIC, b""])
+            self.socket.send_multipart([PROGRESS_TOPIC, b""])
             return self.subscriber.poll(50) != 0
 
         wait_until(is_taken_in)
-
-    def cut(self) -> float:
-        labels = {"socket": "weights", "reason": "unexpected"}
-        return self.registry.get_sample_value("headrace_connections_cut_total", labels) or 0.0
 
 
 @pytest.fixture
 def publishing() -> Iterator[Publishing]:
     made = Publishing()
     yield made
-    made.context.destroy(linger=0)
+    made.close()
 
 
 def test_who_asks_very_often_at_once_is_cut_off_though_it_is_under_one_topic(publishing: Publishing) -> None:
@@ -63,7 +51,7 @@ def test_who_asks_very_often_at_once_is_cut_off_though_it_is_under_one_topic(pub
 
     publishing.subscriptions.hear()
 
-    assert publishing.cut() == 1
+    assert publishing.cut("unexpected") == 1
 
 
 def test_who_says_as_much_at_once_as_it_may_is_not_cut_off(publishing: Publishing) -> None:
@@ -71,4 +59,4 @@ def test_who_says_as_much_at_once_as_it_may_is_not_cut_off(publishing: Publishin
 
     publishing.subscriptions.hear()
 
-    assert publishing.cut() == 0
+    assert publishing.cut("unexpected") == 0
