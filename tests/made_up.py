@@ -48,6 +48,7 @@ def a_run(**changes: Any) -> RunSpecification:
             "batch_size": 8,
             "network": "mlp",
             "layer_norm": False,
+            "precision": "float32",
             "head": "values",
             "lstm": False,
             "frame_shape": [4],

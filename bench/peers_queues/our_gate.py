@@ -66,6 +66,7 @@ def a_run(payload: contest.Payload) -> RunSpecification:
         batch_size=BATCH_SIZE,
         network="dqn-2013" if payload == "atari" else "mlp",
         layer_norm=True,
+        precision="float32",
         head="values",
         lstm=False,
         frame_shape=list(experience.FRAME_SHAPES[payload]),

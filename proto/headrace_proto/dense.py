@@ -1,6 +1,7 @@
 """A fully connected layer that oneDNN computes on a CPU, in place of MKL.
 
 torch gives matrix products of float32 to MKL, which takes a path half as fast on processors that are not Intel's.
+Rows of bfloat16 are multiplied with the weights in bfloat16, as torch's autocast does, and give such rows again.
 The operator is the one that torch's own compiler emits; torch is pinned, and a test holds it against `nn.Linear`.
 """
 
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
 LEAST_ROWS = 32
 """With fewer rows MKL is the faster one, unless the weights have been packed before."""
@@ -22,28 +24,29 @@ class Dense(nn.Linear):
     In evaluation mode without gradients, as an actor uses it, the weights are packed once after each change: its
     batches are small, and to arrange the weights anew for each would take longer than the product.
 
-    forward: float32 [N, inputs] to float32 [N, outputs]
+    forward: float32 or bfloat16 [N, inputs] to the same [N, outputs]
     """
 
-    _packed: tuple[int, Tensor] | None = None
+    _packed: tuple[int, torch.dtype, Tensor] | None = None
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 the name is nn.Module's
         """The product and the bias."""
         if not _is_for_onednn(input):
             return super().forward(input)
         if not self.training and not torch.is_grad_enabled():
-            return _product(input, self._packed_weight(len(input)), self.bias)
+            return _product(input, self._packed_weight(input), self.bias.to(input.dtype))
+        weight, bias = self.weight.to(input.dtype), self.bias.to(input.dtype)
         if len(input) < LEAST_ROWS:
-            return super().forward(input)
-        result: Tensor = _Product.apply(input, self.weight, self.bias)  # type: ignore[no-untyped-call]
+            return functional.linear(input, weight, bias)
+        result: Tensor = _Product.apply(input, weight, bias)  # type: ignore[no-untyped-call]
         return result
 
-    def _packed_weight(self, rows: int) -> Tensor:
-        version = self.weight._version
-        if self._packed is None or self._packed[0] != version:
-            weight: Tensor = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach(), rows)
-            self._packed = version, weight
-        return self._packed[1]
+    def _packed_weight(self, rows: Tensor) -> Tensor:
+        state = self.weight._version, rows.dtype
+        if self._packed is None or self._packed[:2] != state:
+            weight: Tensor = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach().to(rows.dtype), len(rows))
+            self._packed = *state, weight
+        return self._packed[2]
 
 
 class _Product(torch.autograd.Function):
@@ -68,5 +71,8 @@ def _product(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
 
 
 def _is_for_onednn(rows: Tensor) -> bool:
-    is_of_kind = rows.device.type == "cpu" and rows.dtype == torch.float32
-    return is_of_kind and bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+    if rows.device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    if rows.dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return rows.dtype == torch.float32

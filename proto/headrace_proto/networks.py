@@ -7,6 +7,7 @@ policy and the value of the state for actor-critic ones.
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,7 @@ from torch.nn import functional
 
 from headrace_proto.dense import Dense
 from headrace_proto.errors import UserError
-from headrace_proto.specification import LSTM_UNITS, NetworkName, RunSpecification
+from headrace_proto.specification import LSTM_UNITS, NetworkName, PrecisionName, RunSpecification
 
 SMALLEST_FRAME = 36
 """Pixels a side of the smallest frame that leaves something after the convolutions."""
@@ -53,11 +54,16 @@ class ImageNorm(nn.Module):
 class PixelTrunk(nn.Module):
     """Convolutions and one hidden layer over stacked frames; with `layer_norm`, each layer is normalised before ReLU.
 
+    `precision` is what they are computed in; parameters and their sums over steps are float32 in any case.
+
     forward: uint8 [N, S, 84, 84] to float32 [N, features]
     """
 
-    def __init__(self, name: NetworkName, state_shape: tuple[int, int, int], *, layer_norm: bool) -> None:
+    def __init__(
+        self, name: NetworkName, state_shape: tuple[int, int, int], *, layer_norm: bool, precision: PrecisionName
+    ) -> None:
         super().__init__()
+        self._dtype = getattr(torch, precision)
         channels, height, width = state_shape
         layers: list[nn.Module] = []
         for outputs, kernel, stride in CONVOLUTIONS[name]:
@@ -76,9 +82,13 @@ class PixelTrunk(nn.Module):
     def forward(self, states: Tensor) -> Tensor:
         """Features of each state."""
         # To floats and then in the order of channels-last memory: both at once takes longer.
-        pixels = states.float().contiguous(memory_format=torch.channels_last).mul_(1 / 255)
-        features: Tensor = self.hidden(self.convolutions(pixels).flatten(1))
-        return features
+        pixels = states.to(self._dtype).contiguous(memory_format=torch.channels_last).mul_(1 / 255)
+        with self._autocast(states.device):
+            features: Tensor = self.hidden(self.convolutions(pixels).flatten(1))
+        return features.float()
+
+    def _autocast(self, device: torch.device) -> AbstractContextManager[object]:
+        return nullcontext() if self._dtype == torch.float32 else torch.autocast(device.type, self._dtype)
 
 
 class VectorTrunk(nn.Module):
@@ -202,9 +212,13 @@ def takes_pixels(frame_shape: tuple[int, ...]) -> bool:
     return len(frame_shape) == 2 and min(frame_shape) >= SMALLEST_FRAME
 
 
-def make_trunk(name: NetworkName, state_shape: tuple[int, ...], *, layer_norm: bool) -> Trunk:
+def make_trunk(
+    name: NetworkName, state_shape: tuple[int, ...], *, layer_norm: bool, precision: PrecisionName = "float32"
+) -> Trunk:
     """The trunk called `name` for states of a shape, e.g. (4, 84, 84); raises UserError if they do not fit."""
     if name == "mlp":
+        if precision != "float32":
+            raise UserError(f"--precision {precision}: is for convolutions; allowed with --network mlp: float32")
         return VectorTrunk(int(torch.Size(state_shape).numel()), layer_norm=layer_norm)
     if not takes_pixels(state_shape[1:]):
         raise UserError(
@@ -212,12 +226,12 @@ def make_trunk(name: NetworkName, state_shape: tuple[int, ...], *, layer_norm: b
             f"have shape {state_shape}; allowed here: mlp"
         )
     stack, height, width = state_shape
-    return PixelTrunk(name, (stack, height, width), layer_norm=layer_norm)
+    return PixelTrunk(name, (stack, height, width), layer_norm=layer_norm, precision=precision)
 
 
 def build_for(run: RunSpecification) -> ValueNetwork | PolicyNetwork:
     """The network of a run; raises UserError if it does not fit the run's states."""
-    trunk = make_trunk(run.network, run.state_shape, layer_norm=run.layer_norm)
+    trunk = make_trunk(run.network, run.state_shape, layer_norm=run.layer_norm, precision=run.precision)
     if run.head == "policy":
         return RecurrentPolicyNetwork(trunk, run.actions) if run.lstm else PolicyNetwork(trunk, run.actions)
     network = ValueNetwork(trunk, run.actions)

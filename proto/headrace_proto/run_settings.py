@@ -12,7 +12,7 @@ from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, model_valida
 from headrace_proto.base_settings import Settings, resumed_settings
 from headrace_proto.conditions import CountsWith, counts
 from headrace_proto.presets import AlgorithmName, PresetName, preset_values
-from headrace_proto.specification import ABOVE_COUNT, ABOVE_STEPS, ExplorationKind, NetworkName
+from headrace_proto.specification import ABOVE_COUNT, ABOVE_STEPS, ExplorationKind, NetworkName, PrecisionName
 
 OptimizerName = Literal["radam", "adam", "rmsprop", "rmsprop-keras"]
 TracesName = Literal["peng", "importance", "retrace"]
@@ -98,6 +98,10 @@ class NetworkSettings(Settings):
 
     network: NetworkName | None = Field(None, description="Default: dqn-2013 for frames of at least 36x36, else mlp.")
     layer_norm: bool = Field(True, description="Layer normalisation after each layer, before its ReLU.")
+    precision: PrecisionName = Field(
+        "float32",
+        description="What convolutions and hidden layer are computed in; bfloat16 is faster where processors have it.",
+    )
     lstm: bool = Field(False, description="An LSTM of 256 units after the hidden layer, in a3c.")
     frame_stack: int | None = Field(None, ge=1, le=16, description="Frames of a state; default: 4 for Atari, else 1.")
 

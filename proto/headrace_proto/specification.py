@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 ExplorationKind = Literal["same", "paper", "round-robin", "ape-x"]
 HeadName = Literal["values", "policy"]
 NetworkName = Literal["dqn-2013", "dqn-2015", "mlp"]
+PrecisionName = Literal["float32", "bfloat16"]
 
 LSTM_UNITS = 256
 
@@ -42,6 +43,7 @@ class RunSpecification(BaseModel):
     batch_size: int = Field(ge=1, lt=ABOVE_COUNT)
     network: NetworkName
     layer_norm: bool
+    precision: PrecisionName
     head: HeadName
     lstm: bool
     frame_shape: list[Annotated[int, Field(ge=1, le=LONGEST_SIDE)]] = Field(max_length=MOST_DIMENSIONS)

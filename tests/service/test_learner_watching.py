@@ -176,8 +176,8 @@ def test_the_hidden_layer_of_a_checkpoint_is_played_as_actors_play_it_with_packe
     packed: list[int] = []
     pack = Dense._packed_weight
 
-    def counted(layer: Dense, rows: int) -> torch.Tensor:
-        packed.append(rows)
+    def counted(layer: Dense, rows: torch.Tensor) -> torch.Tensor:
+        packed.append(len(rows))
         return pack(layer, rows)
 
     monkeypatch.setattr(Dense, "_packed_weight", counted)

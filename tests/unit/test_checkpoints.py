@@ -378,6 +378,14 @@ def test_checkpoints_past_the_one_gone_on_from_are_set_aside_not_lost(tmp_path: 
     assert [checkpoints.read(path).state.env_steps for path in moved] == [200, 300]
 
 
+def test_a_checkpoint_from_before_there_was_a_precision_is_of_float32(tmp_path: Path) -> None:
+    folder = a_checkpoint(tmp_path, 100)
+    state = json.loads((folder / STATE_FILE).read_text())
+    del state["run"]["precision"]
+    (folder / STATE_FILE).write_text(json.dumps(state))
+    assert checkpoints.read(folder).state.run.precision == "float32"
+
+
 @pytest.mark.parametrize(
     ("changes", "names", "message"),
     [

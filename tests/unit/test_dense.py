@@ -65,3 +65,30 @@ def test_the_same_rows_give_the_same_bits() -> None:
 def test_doubles_are_left_to_torch() -> None:
     layer = Dense(3, 2).double()
     assert torch.autograd.gradcheck(layer, (torch.randn(MANY, 3, dtype=torch.float64, requires_grad=True),))
+
+
+@pytest.mark.parametrize("rows", [FEW, MANY])
+def test_rows_of_bfloat16_are_multiplied_in_it_and_leave_gradients_of_float32(rows: int) -> None:
+    ours, theirs = twins()
+    batch = torch.randn(rows, 48).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = theirs(batch)
+        theirs(batch).float().pow(2).sum().backward()
+
+    result = ours(batch)
+    result.float().pow(2).sum().backward()
+
+    assert result.dtype == torch.bfloat16
+    assert ours.weight.grad is not None
+    assert ours.weight.grad.dtype == torch.float32
+    torch.testing.assert_close(result, expected, rtol=0.02, atol=0.02)
+    torch.testing.assert_close(ours.weight.grad, theirs.weight.grad, rtol=0.05, atol=0.05 * rows)
+
+
+def test_weights_are_packed_anew_for_rows_of_another_type() -> None:
+    ours, theirs = twins()
+    batch = torch.randn(8, 48)
+    with torch.inference_mode():
+        ours.eval()(batch)
+        assert ours(batch.bfloat16()).dtype == torch.bfloat16
+        torch.testing.assert_close(ours(batch), theirs(batch))

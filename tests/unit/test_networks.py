@@ -8,6 +8,7 @@ from made_up import a_run
 from torch import nn
 
 from headrace_proto import networks
+from headrace_proto.errors import UserError
 from headrace_proto.networks import ImageNorm, PolicyNetwork, RecurrentPolicyNetwork
 from headrace_proto.specification import LSTM_UNITS, NetworkName
 
@@ -99,3 +100,28 @@ def test_the_lstm_computes_what_the_wires_page_says() -> None:
         assert after is not None
         torch.testing.assert_close(after[0], torch.stack([hidden, cell]))
         torch.testing.assert_close(logits[0], network.policy(hidden))
+
+
+@pytest.mark.parametrize("layer_norm", [False, True])
+@pytest.mark.parametrize("network", ["dqn-2013", "dqn-2015"])
+def test_bfloat16_changes_features_a_little_and_neither_parameters_nor_gradients_in_type(
+    network: NetworkName, layer_norm: bool
+) -> None:
+    run = a_run(network=network, layer_norm=layer_norm, frame_shape=[84, 84], frame_dtype="|u1", frame_stack=4)
+    exact, rounded = networks.build_for(run), networks.build_for(run.model_copy(update={"precision": "bfloat16"}))
+    rounded.load_state_dict(exact.state_dict())
+    states = torch.randint(0, 255, (64, 4, 84, 84), dtype=torch.uint8)
+
+    expected, features = exact.trunk(states), rounded.trunk(states)
+    features.sum().backward()
+
+    assert {tensor.dtype for tensor in (features, *rounded.state_dict().values())} == {torch.float32}
+    assert {p.grad.dtype for p in rounded.trunk.parameters() if p.grad is not None} == {torch.float32}
+    assert all(p.grad is not None for p in rounded.trunk.parameters())
+    assert not torch.equal(features, expected)
+    assert (features - expected).norm() < 0.02 * expected.norm()
+
+
+def test_the_network_of_vectors_has_no_other_precision() -> None:
+    with pytest.raises(UserError, match="--precision bfloat16: is for convolutions"):
+        networks.build_for(a_run(network="mlp", precision="bfloat16"))

@@ -41,6 +41,7 @@ RUN = RunSpecification(
     batch_size=64,
     network="dqn-2015",
     layer_norm=True,
+    precision="float32",
     head="values",
     lstm=False,
     frame_shape=[2, 3],

@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from safetensors import SafetensorError, safe_open
 
 from headrace_proto.errors import HeadraceError, UserError
@@ -60,6 +60,12 @@ class CheckpointState(BaseModel):
     versions: dict[str, str]
     saved_at: float = Field(default_factory=time.time)
     model_sha256: str = ""
+
+    @field_validator("run", mode="before")
+    @classmethod
+    def _add_what_came_later(cls, run: Any) -> Any:
+        """Checkpoints of before have no precision, since there was one."""
+        return {"precision": "float32", **run} if isinstance(run, dict) else run
 
     @property
     def return_mean(self) -> float | None:

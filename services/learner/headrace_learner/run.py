@@ -44,6 +44,7 @@ def specify(settings: RunSettings, name: str = "") -> RunSpecification:
         batch_size=settings.batch_size,
         network=settings.network or default_network,
         layer_norm=settings.layer_norm,
+        precision=settings.precision,
         head=algorithm.head,
         lstm=settings.lstm,
         frame_shape=list(spaces.frame_shape),
