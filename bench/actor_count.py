@@ -133,6 +133,7 @@ def _measured(received: Iterator[tuple[int, int]], used: Any, gate: GateProcess,
         if time.monotonic() - began >= seconds:
             break
     elapsed = time.monotonic() - began
+    gate.require_nothing_lost()
     return Cost(
         transitions_per_second=transitions / elapsed,
         cpu_microseconds=(contest.cpu_seconds(gate.pid) - cpu) / max(1, transitions) * 1e6,

@@ -64,7 +64,8 @@ class Rounds:
         )
         prefix = f"{queue.name}_{payload}_{messages}" if is_opaque else f"user_{queue.name}_{payload}"
         try:
-            return queue_contests.named(prefix, queue_contests.run(queue, asked, may_install=not self._options.quick))
+            result = queue_contests.run(queue, asked, may_install=not self._options.quick)
+            return queue_contests.named(prefix, result, messages)
         except UnavailableError as error:
             if queue in (OURS, RAW):
                 raise

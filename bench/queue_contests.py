@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from measurement import Measured, Round, Table, say
-from peers_queues import environments
+from peers_queues import environments, experience
 from peers_queues.contest import Contest, Messages, Payload, Result
 from peers_queues.environments import UnavailableError
 
@@ -67,11 +67,12 @@ def run(queue: Queue, asked: Contest, may_install: bool = True) -> Result:
     return Result(**json.loads(output.splitlines()[-1]))
 
 
-def named(prefix: str, result: Result) -> dict[str, float]:
+def named(prefix: str, result: Result, messages: Messages) -> dict[str, float]:
     """A result as a round's numbers."""
     transitions = max(1, result.transitions)
     return {
         f"{prefix}_transitions_per_second": result.transitions / result.seconds,
+        f"{prefix}_messages_per_second": result.transitions / experience.transitions_in(messages) / result.seconds,
         f"{prefix}_bytes_per_second": result.payload_bytes / result.seconds,
         f"{prefix}_service_cpu_microseconds": result.service_cpu_seconds / transitions * 1e6,
         f"{prefix}_cpu_microseconds": result.cpu_seconds / transitions * 1e6,
@@ -79,7 +80,10 @@ def named(prefix: str, result: Result) -> dict[str, float]:
 
 
 def equal_ratios(values: Round) -> dict[str, float]:
-    """The gate's bytes a second over the raw forwarder's where messages are equal, and the three headline numbers."""
+    """The gate's bytes a second over the raw forwarder's where messages are equal.
+
+    And the three headline numbers: Atari's where it was measured, of transitions as messages.
+    """
     ratios = {
         f"{payload}_{messages}_bytes_ratio": values[f"gate_{payload}_{messages}_bytes_per_second"]
         / values[f"raw_{payload}_{messages}_bytes_per_second"]
@@ -87,12 +91,13 @@ def equal_ratios(values: Round) -> dict[str, float]:
         for messages in MESSAGES
         if f"raw_{payload}_{messages}_bytes_per_second" in values
     }
-    if "atari_transitions_bytes_ratio" not in ratios:
-        return ratios
+    headline = next(
+        name for name in (f"{payload}_transitions" for payload in PAYLOADS) if f"{name}_bytes_ratio" in ratios
+    )
     return {
-        "transitions_per_second": values["gate_atari_transitions_transitions_per_second"],
-        "raw_transitions_per_second": values["raw_atari_transitions_transitions_per_second"],
-        "bytes_ratio": ratios["atari_transitions_bytes_ratio"],
+        "transitions_per_second": values[f"gate_{headline}_transitions_per_second"],
+        "raw_transitions_per_second": values[f"raw_{headline}_transitions_per_second"],
+        "bytes_ratio": ratios[f"{headline}_bytes_ratio"],
         **ratios,
     }
 
@@ -125,6 +130,7 @@ def equal_table(measured: Measured) -> Table:
                     title,
                     measured.text(f"raw_{name}_transitions_per_second"),
                     measured.text(f"gate_{name}_transitions_per_second"),
+                    measured.text(f"gate_{name}_messages_per_second"),
                     measured.text(f"{name}_bytes_ratio", 2),
                     measured.text(f"raw_{name}_cpu_microseconds", 1),
                     measured.text(f"gate_{name}_cpu_microseconds", 1),
@@ -134,6 +140,7 @@ def equal_table(measured: Measured) -> Table:
         "equal messages",
         "raw, transitions/s",
         "gate, transitions/s",
+        "gate, messages/s",
         "gate / raw, bytes/s",
         "raw, CPU us",
         "gate, CPU us",

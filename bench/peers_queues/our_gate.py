@@ -212,6 +212,7 @@ def measure(asked: Contest, folder: Path) -> contest.Result:
             try:
                 result = contest.measure(asked, producers, received, gate.pid)
                 gate.require_alive()
+                gate.require_nothing_lost()
                 return result
             finally:
                 learner.close()

@@ -16,7 +16,9 @@ import numpy as np
 import payloads
 import pytest
 import queue_contests
+import zmq
 from actor_count import Cost
+from gate_process import GateProcess
 from measurement import Measured, Round
 from peers_queues import contest, environments, experience
 from peers_queues.contest import Contest, Messages, Payload, Producers, Result
@@ -24,6 +26,8 @@ from peers_queues.environments import UnavailableError
 from peers_queues.experience import Experience
 from peers_queues.our_gate import a_run
 from waiting import wait_until
+
+from headrace_local.launch import short_temporary_folder
 
 ROOT = Path(__file__).parents[2]
 
@@ -105,8 +109,9 @@ def result(transitions: int, payload_bytes: int = 0) -> Result:
 
 
 def test_a_result_is_named_a_second_and_a_transition() -> None:
-    assert queue_contests.named("x", result(100, 5000)) == {
+    assert queue_contests.named("x", result(100, 5000), "rollouts") == {
         "x_transitions_per_second": 50.0,
+        "x_messages_per_second": 10.0,
         "x_bytes_per_second": 2500.0,
         "x_service_cpu_microseconds": 5000.0,
         "x_cpu_microseconds": 7500.0,
@@ -117,11 +122,11 @@ def a_round() -> dict[str, float]:
     values: dict[str, float] = {}
     messages: tuple[Messages, ...] = queue_contests.MESSAGES
     for payload, message in itertools.product(queue_contests.PAYLOADS, messages):
-        values |= queue_contests.named(f"raw_{payload}_{message}", result(1000, 1000))
-        values |= queue_contests.named(f"gate_{payload}_{message}", result(900, 900))
+        values |= queue_contests.named(f"raw_{payload}_{message}", result(1000, 1000), message)
+        values |= queue_contests.named(f"gate_{payload}_{message}", result(900, 900), message)
     for payload in queue_contests.PAYLOADS:
-        values |= queue_contests.named(f"user_gate_{payload}", result(6000))
-        values |= queue_contests.named(f"user_redis_{payload}", result(1000))
+        values |= queue_contests.named(f"user_gate_{payload}", result(6000), "rollouts")
+        values |= queue_contests.named(f"user_redis_{payload}", result(1000), "transitions")
     return values
 
 
@@ -130,6 +135,11 @@ def test_the_headline_is_of_atari_pairs_of_states_and_ratios_are_of_bytes_a_seco
     assert ratios["transitions_per_second"] == 450.0
     assert ratios["raw_transitions_per_second"] == 500.0
     assert ratios["bytes_ratio"] == ratios["cartpole_rollouts_bytes_ratio"] == pytest.approx(0.9)
+
+
+def test_without_atari_the_headline_is_of_cartpole() -> None:
+    values = {name: value for name, value in a_round().items() if "atari" not in name}
+    assert queue_contests.equal_ratios(values)["bytes_ratio"] == pytest.approx(0.9)
 
 
 def test_a_peer_is_compared_where_it_was_measured() -> None:
@@ -142,6 +152,30 @@ def test_what_could_not_be_measured_says_so_in_the_table() -> None:
     rows = {row[0]: row[1:] for row in queue_contests.user_table(measured, {"reverb": "not measured"}).rows}
     assert rows["Redis list, BLMPOP of 64"] == ["500", "6.0", "750", "500", "6.0", "750"]
     assert rows["Reverb queue table"] == ["not measured", "", "", "not measured", "", ""]
+
+
+def lost(gate: GateProcess) -> str:
+    """What the benchmark would end with."""
+    try:
+        gate.require_nothing_lost()
+    except (OSError, ValueError):  # it does not answer yet
+        return ""
+    except RuntimeError as error:
+        return str(error)
+    return ""
+
+
+def test_a_gate_that_carries_not_everything_ends_the_benchmark() -> None:
+    with (
+        short_temporary_folder() as folder,
+        GateProcess(Path(folder), capacity=256) as gate,
+        zmq.Context() as context,
+        context.socket(zmq.PUSH) as push,
+    ):
+        push.linger = 0
+        push.connect(gate.addresses.transitions)
+        push.send(b"one frame")
+        wait_until(lambda: "frame_count" in lost(gate))
 
 
 def test_the_slowest_share_is_of_the_mean() -> None:
