@@ -84,7 +84,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--peers", nargs="+", choices=list(PEERS), default=list(PEERS))
     parser.add_argument("--warm-up-steps", type=int, help="steps before it is measured; default 5000, quick 500")
     parser.add_argument("--steps", type=int, help="steps that are measured; default 20000, quick 1000")
-    parser.add_argument("of_train", nargs="*", help="of headrace train, after --")
+    training.add_flags(parser)
     options = parser.parse_args()
     options.warm_up_steps = options.warm_up_steps or (500 if options.quick else 5_000)
     options.steps = options.steps or (1_000 if options.quick else 20_000)

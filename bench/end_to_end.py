@@ -137,7 +137,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--warm-up-steps", type=int, help="steps before it is measured; default 5000, quick 500")
     parser.add_argument("--steps", type=int, help="steps that are measured; default 30000, quick 1000")
     parser.add_argument("--part-seconds", type=float, help="how long a part is measured; default 3, quick 0.3")
-    parser.add_argument("of_train", nargs="*", help="of headrace train, after --")
+    training.add_flags(parser)
     options = parser.parse_args()
     options.warm_up_steps = options.warm_up_steps or (500 if options.quick else 5_000)
     options.steps = options.steps or (1_000 if options.quick else 30_000)

@@ -93,7 +93,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--runs", type=Path, help="folder of the runs, which are kept; default a new temporary one")
     parser.add_argument("--figure", type=Path, help="a PNG to draw into")
-    parser.add_argument("of_train", nargs="*", default=ALL_ALIKE, help="of headrace train, after --")
+    training.add_flags(parser, ALL_ALIKE)
     options = parser.parse_args()
     options.runs = options.runs or Path(tempfile.mkdtemp(prefix="headrace-lag-"))
     options.steps = options.steps or (1_000 if options.quick else 200_000)

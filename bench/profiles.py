@@ -52,7 +52,8 @@ class Profile:
 def main() -> None:
     """Profile and report."""
     options = _options()
-    arguments = ["--game", options.game, "--network", options.network, "--device", "cpu", "--steps", FOREVER]
+    told = ["--game", options.game, "--network", options.network, "--device", "cpu"]
+    arguments = [*told, *options.of_train, "--steps", FOREVER]
     last: dict[str, Profile] = {}
 
     def one_round() -> Round:
@@ -157,6 +158,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--warm-up-steps", type=int, help="steps before it is profiled; default 5000, quick 500")
     parser.add_argument("--seconds", type=float, help="how long; default 30, quick 3")
     parser.add_argument("--figure", type=Path, help="a picture to write, e.g. docs/results/profile.png")
+    training.add_flags(parser)
     options = parser.parse_args()
     options.warm_up_steps = options.warm_up_steps or (500 if options.quick else 5_000)
     options.seconds = options.seconds or (3.0 if options.quick else 30.0)

@@ -106,7 +106,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--piece-minutes", type=float, default=600.0, help="of this piece at most; default 600")
     parser.add_argument("--every-seconds", type=float, help="between two looks; default 10, quick 1")
     parser.add_argument("--figure", type=Path, help="where to draw it")
-    parser.add_argument("of_train", nargs="*", help="of headrace train, after --")
+    training.add_flags(parser)
     options = parser.parse_args()
     options.repeats = 1
     options.runs = options.runs or Path(tempfile.mkdtemp(prefix="headrace-soak-") if options.quick else "runs")

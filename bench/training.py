@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -132,6 +133,11 @@ class Training:
 
     def _last_words(self) -> str:
         return "\n".join(self._output.read_text(errors="replace").splitlines()[-20:])
+
+
+def add_flags(parser: argparse.ArgumentParser, default: Sequence[str] = ()) -> None:
+    """What follows `--` is for `headrace train`: `of_train`."""
+    parser.add_argument("of_train", nargs="*", default=list(default), help="of headrace train, after --")
 
 
 @contextmanager

@@ -31,12 +31,11 @@ class Dense(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 the name is nn.Module's
         """The product and the bias."""
-        if not _is_for_onednn(input):
-            return super().forward(input)
-        if not self.training and not torch.is_grad_enabled():
+        is_for_onednn = _is_for_onednn(input)
+        if is_for_onednn and not self.training and not torch.is_grad_enabled():
             return _product(input, self._packed_weight(input), self.bias.to(input.dtype))
         weight, bias = self.weight.to(input.dtype), self.bias.to(input.dtype)
-        if len(input) < LEAST_ROWS:
+        if not is_for_onednn or len(input) < LEAST_ROWS:
             return functional.linear(input, weight, bias)
         result: Tensor = _Product.apply(input, weight, bias)  # type: ignore[no-untyped-call]
         return result

@@ -54,7 +54,7 @@ class ImageNorm(nn.Module):
 class PixelTrunk(nn.Module):
     """Convolutions and one hidden layer over stacked frames; with `layer_norm`, each layer is normalised before ReLU.
 
-    `precision` is what they are computed in; parameters and their sums over steps are float32 in any case.
+    `precision` is what their products are computed in, as torch's autocast does it; parameters stay float32.
 
     forward: uint8 [N, S, 84, 84] to float32 [N, features]
     """
@@ -82,7 +82,9 @@ class PixelTrunk(nn.Module):
     def forward(self, states: Tensor) -> Tensor:
         """Features of each state."""
         # To floats and then in the order of channels-last memory: both at once takes longer.
-        pixels = states.to(self._dtype).contiguous(memory_format=torch.channels_last).mul_(1 / 255)
+        pixels = states.to(self._dtype).contiguous(memory_format=torch.channels_last)
+        # In place but for states that are such floats already: those are the caller's.
+        pixels = pixels * (1 / 255) if states.is_floating_point() else pixels.mul_(1 / 255)
         with self._autocast(states.device):
             features: Tensor = self.hidden(self.convolutions(pixels).flatten(1))
         return features.float()

@@ -18,6 +18,9 @@ OptimizerName = Literal["radam", "adam", "rmsprop", "rmsprop-keras"]
 TracesName = Literal["peng", "importance", "retrace"]
 ReplayName = Literal["none", "uniform", "prioritized"]
 
+HELD_BEFORE = {"precision": "float32"}
+"""What held of settings that are younger than some runs' folders, which do not have them."""
+
 WITH_PQN = CountsWith("algorithm", "pqn")
 WITH_A3C = CountsWith("algorithm", "a3c")
 WITH_VALUES = CountsWith("algorithm", "pqn", "nstep-q", "one-step-q", "one-step-sarsa")

@@ -1,4 +1,4 @@
-"""Every benchmark runs as a command, in a quick round, and prints what its page names."""
+"""Benchmarks run as commands, in a quick round, and print what their page names: all but those that install peers."""
 
 from __future__ import annotations
 
@@ -55,6 +55,17 @@ def test_startup_prints_seconds_and_memory() -> None:
     )
     assert 0 < found["actor_unique_mebibytes"] <= found["actor_resident_mebibytes"]
     assert set(found["image_bytes"]) == {"actor", "learner", "replay-gate"}
+
+
+def test_a_profile_tells_what_is_outside_ale_torch_and_zmq_by_service(tmp_path: Path) -> None:
+    figure = tmp_path / "profile.png"
+
+    found = printed("profiles", *SMALL, "--figure", str(figure))
+
+    for service in ("actor", "learner", "gate"):
+        assert 0 < found[f"{service} outside"] < 2
+        assert found["functions"][service]
+    assert figure.stat().st_size > 10_000
 
 
 def test_a_soak_goes_on_with_its_run_piece_by_piece(tmp_path: Path) -> None:

@@ -84,11 +84,13 @@ def test_so_does_a_run_whose_processes_are_killed_one_by_one_and_restarted(tmp_p
 
 
 @pytest.mark.timeout(1200)
-def test_so_does_an_atari_run_that_is_killed_between_two_checkpoints(tmp_path: Path) -> None:
-    with TrainingRun(tmp_path, *ATARI, "--steps", str(ATARI_STEPS), name="unbroken") as unbroken:
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_so_does_an_atari_run_that_is_killed_between_two_checkpoints(precision: str, tmp_path: Path) -> None:
+    atari = (*ATARI, "--precision", precision)
+    with TrainingRun(tmp_path, *atari, "--steps", str(ATARI_STEPS), name="unbroken") as unbroken:
         assert unbroken.wait(600) == 0
 
-    with TrainingRun(tmp_path, *ATARI, "--steps", str(ATARI_STEPS), name="killed") as killed:
+    with TrainingRun(tmp_path, *atari, "--steps", str(ATARI_STEPS), name="killed") as killed:
         kill_at(killed, 2 * ATARI_SAVE_EVERY + ATARI_SAVE_EVERY // 2)
     with TrainingRun(tmp_path, "--resume", "latest", "--steps", str(ATARI_STEPS), name="killed") as killed:
         assert killed.wait(600) == 0

@@ -393,6 +393,7 @@ def test_a_checkpoint_from_before_there_was_a_precision_is_of_float32(tmp_path: 
         ({"actions": 3}, ["0", "1", "2"], r"actions 0, 1, this run has 0, 1, 2"),
         ({"network": "dqn-2013"}, ["0", "1"], r"network mlp, this run has dqn-2013"),
         ({"layer_norm": True}, ["0", "1"], r"layer normalisation False, this run has True"),
+        ({"precision": "bfloat16"}, ["0", "1"], r"the precision float32, this run has bfloat16"),
         ({"head": "policy"}, ["0", "1"], r"a head values, this run has policy"),
         ({"lstm": True}, ["0", "1"], r"an LSTM False, this run has True"),
         ({"frame_shape": [6]}, ["0", "1"], r"shape \(1, 4\), this run has \(1, 6\)"),

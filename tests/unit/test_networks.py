@@ -102,24 +102,39 @@ def test_the_lstm_computes_what_the_wires_page_says() -> None:
         torch.testing.assert_close(logits[0], network.policy(hidden))
 
 
+def gradients(network: nn.Module) -> torch.Tensor:
+    return torch.cat([parameter.grad.flatten() for parameter in network.parameters() if parameter.grad is not None])
+
+
 @pytest.mark.parametrize("layer_norm", [False, True])
 @pytest.mark.parametrize("network", ["dqn-2013", "dqn-2015"])
-def test_bfloat16_changes_features_a_little_and_neither_parameters_nor_gradients_in_type(
+def test_in_bfloat16_features_are_rounded_to_it_and_they_and_their_gradients_differ_by_little(
     network: NetworkName, layer_norm: bool
 ) -> None:
     run = a_run(network=network, layer_norm=layer_norm, frame_shape=[84, 84], frame_dtype="|u1", frame_stack=4)
-    exact, rounded = networks.build_for(run), networks.build_for(run.model_copy(update={"precision": "bfloat16"}))
+    exact, rounded = (
+        networks.build_for(run.model_copy(update={"precision": precision})).trunk
+        for precision in ("float32", "bfloat16")
+    )
     rounded.load_state_dict(exact.state_dict())
     states = torch.randint(0, 255, (64, 4, 84, 84), dtype=torch.uint8)
 
-    expected, features = exact.trunk(states), rounded.trunk(states)
-    features.sum().backward()
+    expected, features = exact(states), rounded(states)
+    for given in (expected, features):
+        given.square().sum().backward()
 
-    assert {tensor.dtype for tensor in (features, *rounded.state_dict().values())} == {torch.float32}
-    assert {p.grad.dtype for p in rounded.trunk.parameters() if p.grad is not None} == {torch.float32}
-    assert all(p.grad is not None for p in rounded.trunk.parameters())
-    assert not torch.equal(features, expected)
+    assert torch.equal(features, features.bfloat16().float())
+    assert not torch.equal(expected, expected.bfloat16().float())
     assert (features - expected).norm() < 0.02 * expected.norm()
+    assert (gradients(rounded) - gradients(exact)).norm() < 0.05 * gradients(exact).norm()
+
+
+def test_frames_of_floats_are_left_as_they_are() -> None:
+    network = networks.build_for(a_run(network="dqn-2013", frame_shape=[36, 36]))
+    states = torch.rand(2, 1, 36, 36)
+    before = states.clone()
+    network(states)
+    assert torch.equal(states, before)
 
 
 def test_the_network_of_vectors_has_no_other_precision() -> None:

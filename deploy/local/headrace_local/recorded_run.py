@@ -18,7 +18,7 @@ from headrace_proto import environments
 from headrace_proto.conditions import counts
 from headrace_proto.environments import Game
 from headrace_proto.errors import UserError
-from headrace_proto.run_settings import RunSettings
+from headrace_proto.run_settings import HELD_BEFORE, RunSettings
 
 Floats = NDArray[np.float64]
 
@@ -113,7 +113,7 @@ def resolved(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _read_settings(folder: Path) -> dict[str, Any]:
     """The settings of the learner, and of all else where `headrace train` recorded them."""
     learner, everything = folder / LEARNER_SETTINGS_FILE, folder / run_folder.SETTINGS_FILE
-    settings = {**(_settings_in(everything) if everything.exists() else {}), **_settings_in(learner)}
+    settings = {**HELD_BEFORE, **(_settings_in(everything) if everything.exists() else {}), **_settings_in(learner)}
     if not {"game", "seed", "steps"} <= settings.keys():
         raise UserError(f"{learner}: has no game, seed and steps; compare takes folders of runs")
     return settings

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from safetensors import SafetensorError, safe_open
 
 from headrace_proto.errors import HeadraceError, UserError
-from headrace_proto.run_settings import RunSettings
+from headrace_proto.run_settings import HELD_BEFORE, RunSettings
 from headrace_proto.settings import CheckpointSettings
 from headrace_proto.specification import RunSpecification
 
@@ -64,8 +64,8 @@ class CheckpointState(BaseModel):
     @field_validator("run", mode="before")
     @classmethod
     def _add_what_came_later(cls, run: Any) -> Any:
-        """Checkpoints of before have no precision, since there was one."""
-        return {"precision": "float32", **run} if isinstance(run, dict) else run
+        """What older checkpoints do not say, since it could not be otherwise."""
+        return {**HELD_BEFORE, **run} if isinstance(run, dict) else run
 
     @property
     def return_mean(self) -> float | None:
@@ -162,6 +162,7 @@ def require_same_game(state: CheckpointState, run: RunSpecification, action_name
         "actions": (", ".join(state.action_names), ", ".join(action_names)),
         "network": (saved.network, run.network),
         "layer normalisation": (saved.layer_norm, run.layer_norm),
+        "the precision": (saved.precision, run.precision),
         "a head": (saved.head, run.head),
         "an LSTM": (saved.lstm, run.lstm),
         "states of shape": (saved.state_shape, run.state_shape),
