@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import sys
-import urllib.request
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 
-from prometheus_client.parser import text_string_to_metric_families
-
-from headrace_local import launch
+from headrace_local import launch, targets
 from headrace_local.processes import ChildProcess, ProcessSpecification
+from headrace_local.scrape import fetch_samples
 from headrace_proto.settings import GateSettings
 
 NOTHING_OF = (
@@ -19,6 +17,7 @@ NOTHING_OF = (
     "headrace_gate_rejected_transitions_total",
     "headrace_gate_refused_messages_total",
 )
+ANSWER_SECONDS = 60.0
 
 
 class GateProcess(AbstractContextManager["GateProcess"]):
@@ -27,7 +26,7 @@ class GateProcess(AbstractContextManager["GateProcess"]):
     def __init__(self, folder: Path, capacity: int, lease_seconds: float = 10.0) -> None:
         """The learner whose address it gets need not be there yet. Its log and journal go into the folder."""
         self.addresses = launch.make_addresses("tcp", folder)
-        self._address_file = address_file = folder / "gate.address"
+        address_file = folder / "gate.address"
         settings = {
             "capacity": capacity,
             "lease_seconds": lease_seconds,
@@ -58,13 +57,13 @@ class GateProcess(AbstractContextManager["GateProcess"]):
             raise RuntimeError("the gate has ended:\n" + "\n".join(self._child.last_lines()))
 
     def require_nothing_lost(self) -> None:
-        """Raise RuntimeError if it has lost or rejected a transition, or refused a message, by its own metrics."""
-        with urllib.request.urlopen(f"http://{self._address_file.read_text().strip()}/metrics") as answer:
-            families = list(text_string_to_metric_families(answer.read().decode()))
+        """Raise RuntimeError if it has lost or rejected a transition, or refused a message, or does not tell."""
+        samples = fetch_samples(targets.address(self._child.specification), ANSWER_SECONDS)
+        if not samples:
+            raise RuntimeError("the gate does not answer on /metrics")
         found = {
             " ".join([sample.name, *sample.labels.values()]): sample.value
-            for family in families
-            for sample in family.samples
+            for sample in samples
             if sample.name in NOTHING_OF and sample.value
         }
         if found:

@@ -91,9 +91,8 @@ def equal_ratios(values: Round) -> dict[str, float]:
         for messages in MESSAGES
         if f"raw_{payload}_{messages}_bytes_per_second" in values
     }
-    headline = next(
-        name for name in (f"{payload}_transitions" for payload in PAYLOADS) if f"{name}_bytes_ratio" in ratios
-    )
+    measured = next(payload for payload in PAYLOADS if f"{payload}_transitions_bytes_ratio" in ratios)
+    headline = f"{measured}_transitions"
     return {
         "transitions_per_second": values[f"gate_{headline}_transitions_per_second"],
         "raw_transitions_per_second": values[f"raw_{headline}_transitions_per_second"],

@@ -81,10 +81,10 @@ class PixelTrunk(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """Features of each state."""
-        # To floats and then in the order of channels-last memory: both at once takes longer.
-        pixels = states.to(self._dtype).contiguous(memory_format=torch.channels_last)
-        # In place but for states that are such floats already: those are the caller's.
-        pixels = pixels * (1 / 255) if states.is_floating_point() else pixels.mul_(1 / 255)
+        # To floats and then in the order of channels-last memory: both at once takes longer. A copy even of floats, for
+        # what is then scaled in place would be the caller's.
+        floats = states.to(self._dtype, copy=True)
+        pixels = floats.contiguous(memory_format=torch.channels_last).mul_(1 / 255)
         with self._autocast(states.device):
             features: Tensor = self.hidden(self.convolutions(pixels).flatten(1))
         return features.float()

@@ -12,11 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from headrace_proto.run_label import RUN_LABEL
 
 PERIOD_SECONDS = 1.0
 RATE_WINDOW_SECONDS = 30.0
+TIMEOUT_SECONDS = 1.0
 
 Metrics = dict[str, float]
 
@@ -146,16 +148,16 @@ class Scraper:
 
 def fetch_metrics(address: str | None) -> Metrics:
     """Every sample without labels but the run's, by name; empty if the process does not answer."""
-    families = text_string_to_metric_families(_get(address, "/metrics"))
+    return {sample.name: sample.value for sample in fetch_samples(address) if not {*sample.labels} - {RUN_LABEL}}
+
+
+def fetch_samples(address: str | None, timeout_seconds: float = TIMEOUT_SECONDS) -> list[Sample]:
+    """Every sample; none if the process does not answer in time."""
+    families = text_string_to_metric_families(_get(address, "/metrics", timeout_seconds))
     try:
-        return {
-            sample.name: sample.value
-            for family in families
-            for sample in family.samples
-            if not {*sample.labels} - {RUN_LABEL}
-        }
+        return [sample for family in families for sample in family.samples]
     except ValueError:  # another program has the port of a process that is gone
-        return {}
+        return []
 
 
 def fetch_waiting_for(address: str | None) -> str:
@@ -163,11 +165,11 @@ def fetch_waiting_for(address: str | None) -> str:
     return next((line.partition("waiting for ")[2] for line in _get(address, "/healthz").splitlines()), "")
 
 
-def _get(address: str | None, path: str) -> str:
+def _get(address: str | None, path: str, timeout_seconds: float = TIMEOUT_SECONDS) -> str:
     if address is None:
         return ""
     try:
-        with urllib.request.urlopen(f"http://{address}{path}", timeout=1.0) as answer:
+        with urllib.request.urlopen(f"http://{address}{path}", timeout=timeout_seconds) as answer:
             return str(answer.read().decode())
     except (OSError, http.client.HTTPException, ValueError):
         return ""
