@@ -10,6 +10,7 @@ from headrace_actor.player import Player
 from headrace_learner import batches, run
 from headrace_learner.batches import Batch
 from headrace_learner.training import Learner
+from headrace_proto import networks
 from headrace_proto.arguments import parse
 from headrace_proto.messages import SESSION_BYTES, BatchHeader, RolloutHeader, Welcome
 from headrace_proto.metrics import ActorMetrics
@@ -38,7 +39,7 @@ def welcome(specification: RunSpecification) -> Welcome:
 
 def weights_of(learner: Learner, version: int = 0) -> Weights:
     """What the learner publishes, made as its service makes it."""
-    return Weights(1, version, learner.counters.env_steps, learner.online.state_dict())
+    return Weights(1, version, learner.counters.env_steps, networks.published(learner.behaviour))
 
 
 def batches_of(specification: RunSpecification, learner: Learner, count: int) -> list[Batch]:

@@ -23,6 +23,7 @@ import measurement
 import played
 import subscribers
 import torch
+import training
 from measurement import Measured, Round, Table
 from prometheus_client import CollectorRegistry
 from subscribers import Host, Sightings
@@ -97,7 +98,7 @@ def main() -> None:
     """Measure and report."""
     options = _options()
     os.environ["OMP_NUM_THREADS"] = "1"
-    settings = played.settings_of(["--game", options.game, "--network", options.network])
+    settings = played.settings_of(["--game", options.game, "--network", options.network, *options.of_train])
     period = settings.publish_every / options.steps_per_second
 
     def one_round() -> Round:
@@ -108,9 +109,9 @@ def main() -> None:
         return values
 
     measured = measurement.measure(one_round, options)
-    more = {"network": options.network, "publications_per_second": 1 / period}
-    mark = f"weights {options.network}"
-    measurement.report("weights", [table(measured, options)], measured, options, more, mark)
+    more = {"network": options.network, "precision": settings.precision, "publications_per_second": 1 / period}
+    mark = f"weights {options.network} {settings.precision}"
+    measurement.report("weights", [table(measured, options, settings.precision)], measured, options, more, mark)
 
 
 def publish_to(
@@ -163,7 +164,7 @@ def summary(actors: int, published: Publications, hosts: Sequence[Host], period_
     }
 
 
-def table(measured: Measured, options: argparse.Namespace) -> Table:
+def table(measured: Measured, options: argparse.Namespace, precision: str) -> Table:
     """A row for each number of actors."""
     columns = [
         "actors",
@@ -187,7 +188,9 @@ def table(measured: Measured, options: argparse.Namespace) -> Table:
         for actors in options.actors
     ]
     size = f"{measured.median('bytes'):,.0f} bytes"
-    return Table(f"Weights of {options.network}, {size}, at {options.steps_per_second:,} steps/s", columns, rows)
+    return Table(
+        f"Weights of {options.network} in {precision}, {size}, at {options.steps_per_second:,} steps/s", columns, rows
+    )
 
 
 def _options() -> argparse.Namespace:
@@ -197,6 +200,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--actors", type=int, nargs="+", help="default 1 16 64, quick 1 4")
     parser.add_argument("--publications", type=int, help="for each number of actors; default 50, quick 3")
     parser.add_argument("--steps-per-second", type=int, default=2_000, help="rate of the run that publishes")
+    training.add_flags(parser)
     options = parser.parse_args()
     options.actors = options.actors or ([1, 4] if options.quick else list(ACTORS))
     options.publications = options.publications or (3 if options.quick else 50)

@@ -12,6 +12,7 @@ from headrace_actor.player import Player
 from headrace_learner import run
 from headrace_learner.replay_training import ReplayTraining
 from headrace_learner.training import Learner, choose_device
+from headrace_proto import networks
 from headrace_proto.messages import Welcome
 from headrace_proto.metrics import ActorMetrics
 from headrace_proto.replay_metrics import ReplayMetrics
@@ -36,9 +37,8 @@ def train(settings: RunSettings, rounds: int, until_return: float = np.inf) -> L
             counters = learner.counters
             if len(counters.recent_returns) == 100 and (counters.return_mean or 0.0) >= until_return:
                 break
-            player.begin_round(
-                Weights(1, version, counters.env_steps, learner.online.state_dict()), settings.rollout_transitions
-            )
+            weights = Weights(1, version, counters.env_steps, networks.published(learner.behaviour))
+            player.begin_round(weights, settings.rollout_transitions)
             for _ in range(settings.rollout_transitions):
                 player.step()
             batch = a_batch(specification, player.end_round(), version)

@@ -54,7 +54,7 @@ class ImageNorm(nn.Module):
 class PixelTrunk(nn.Module):
     """Convolutions and one hidden layer over stacked frames; with `layer_norm`, each layer is normalised before ReLU.
 
-    `precision` is what their products are computed in, as torch's autocast does it; parameters stay float32.
+    `precision` (`dtype`) is what their products are computed in, as torch's autocast does it; parameters stay float32.
 
     forward: uint8 [N, S, 84, 84] to float32 [N, features]
     """
@@ -63,7 +63,7 @@ class PixelTrunk(nn.Module):
         self, name: NetworkName, state_shape: tuple[int, int, int], *, layer_norm: bool, precision: PrecisionName
     ) -> None:
         super().__init__()
-        self._dtype = getattr(torch, precision)
+        self.dtype: torch.dtype = getattr(torch, precision)
         channels, height, width = state_shape
         layers: list[nn.Module] = []
         for outputs, kernel, stride in CONVOLUTIONS[name]:
@@ -83,14 +83,14 @@ class PixelTrunk(nn.Module):
         """Features of each state."""
         # To floats and then in the order of channels-last memory: both at once takes longer. A copy even of floats, for
         # what is then scaled in place would be the caller's.
-        floats = states.to(self._dtype, copy=True)
+        floats = states.to(self.dtype, copy=True)
         pixels = floats.contiguous(memory_format=torch.channels_last).mul_(1 / 255)
         with self._autocast(states.device):
             features: Tensor = self.hidden(self.convolutions(pixels).flatten(1))
         return features.float()
 
     def _autocast(self, device: torch.device) -> AbstractContextManager[object]:
-        return nullcontext() if self._dtype == torch.float32 else torch.autocast(device.type, self._dtype)
+        return nullcontext() if self.dtype == torch.float32 else torch.autocast(device.type, self.dtype)
 
 
 class VectorTrunk(nn.Module):
@@ -238,6 +238,21 @@ def build_for(run: RunSpecification) -> ValueNetwork | PolicyNetwork:
         return RecurrentPolicyNetwork(trunk, run.actions) if run.lstm else PolicyNetwork(trunk, run.actions)
     network = ValueNetwork(trunk, run.actions)
     return initialised(network) if run.layer_norm else network
+
+
+def published(network: nn.Module) -> dict[str, Tensor]:
+    """The parameters by name, as they are sent to actors: of layers that multiply in bfloat16, in bfloat16.
+
+    These layers round their parameters to it before they multiply, so that what an actor computes is the same to the
+    bit, of half the bytes.
+    """
+    parameters: dict[str, Tensor] = dict(network.state_dict())
+    trunks = {name: trunk for name, trunk in network.named_modules() if isinstance(trunk, PixelTrunk)}
+    for name, trunk in trunks.items():
+        for layer, module in trunk.named_modules(prefix=name):
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                parameters |= {f"{layer}.{part}": of.detach().to(trunk.dtype) for part, of in module.named_parameters()}
+    return parameters
 
 
 def initialised(network: ValueNetwork) -> ValueNetwork:

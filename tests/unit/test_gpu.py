@@ -15,6 +15,7 @@ from headrace_learner import checkpoints, run
 from headrace_learner.batches import Batch
 from headrace_learner.replay_training import ReplayTraining
 from headrace_learner.training import Learner, Update, choose_device
+from headrace_proto import networks
 from headrace_proto.replay_metrics import ReplayMetrics
 from headrace_proto.run_settings import RunSettings
 from headrace_proto.specification import LSTM_UNITS
@@ -133,7 +134,7 @@ def test_actors_get_the_weights_in_their_own_memory() -> None:
     settings = settings_of()
     learner = a_learner(settings, "cuda")
 
-    published = decode(Weights(1, 0, 0, learner.behaviour.state_dict()).encode())
+    published = decode(Weights(1, 0, 0, networks.published(learner.behaviour)).encode())
 
     assert {tensor.device.type for tensor in published.tensors.values()} == {"cpu"}
     torch.testing.assert_close(published.tensors, {k: v.cpu() for k, v in learner.online.state_dict().items()})

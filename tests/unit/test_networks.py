@@ -11,6 +11,7 @@ from headrace_proto import networks
 from headrace_proto.errors import UserError
 from headrace_proto.networks import ImageNorm, PolicyNetwork, RecurrentPolicyNetwork
 from headrace_proto.specification import LSTM_UNITS, NetworkName
+from headrace_proto.weights import Weights, decode
 
 
 def test_an_image_is_normalised_over_channels_rows_and_columns() -> None:
@@ -127,6 +128,27 @@ def test_in_bfloat16_features_are_rounded_to_it_and_they_and_their_gradients_dif
     assert not torch.equal(expected, expected.bfloat16().float())
     assert (features - expected).norm() < 0.02 * expected.norm()
     assert (gradients(rounded) - gradients(exact)).norm() < 0.05 * gradients(exact).norm()
+
+
+def test_weights_sent_in_bfloat16_are_half_as_large_and_act_alike_to_the_bit() -> None:
+    run = a_run(network="dqn-2013", precision="bfloat16", frame_shape=[84, 84], frame_dtype="|u1", frame_stack=4)
+    learner, actor = networks.build_for(run), networks.build_for(run).eval()
+    sent = decode(Weights(1, 2, 3, networks.published(learner)).encode()).tensors
+    actor.load_state_dict(sent)
+    states = torch.randint(0, 255, (64, 4, 84, 84), dtype=torch.uint8)
+
+    with torch.no_grad():
+        assert torch.equal(actor(states), learner.eval()(states))
+    weights = [network.get_parameter("trunk.hidden.0.weight") for network in (actor, learner)]
+    assert not torch.equal(*weights)
+    size, all_of_it = (sum(of.nbytes for of in tensors.values()) for tensors in (sent, learner.state_dict()))
+    assert size < 0.53 * all_of_it
+
+
+@pytest.mark.parametrize("network", ["dqn-2013", "mlp"])
+def test_weights_of_float32_are_sent_as_they_are(network: NetworkName) -> None:
+    built = networks.build_for(a_run(network=network, frame_shape=[36, 36]))
+    torch.testing.assert_close(networks.published(built), dict(built.state_dict()), rtol=0, atol=0)
 
 
 def test_frames_of_floats_are_left_as_they_are() -> None:

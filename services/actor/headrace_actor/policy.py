@@ -30,7 +30,7 @@ class Policy(ABC):
         torch.set_num_threads(1)
         self._network = networks.build_for(run).eval()
         self._loaded: Weights | None = None
-        self._layout = _layout(self._network.state_dict())
+        self._layout = _layout(networks.published(self._network))
         self.epsilons = np.zeros(run.environments_per_actor)
 
     def fits(self, weights: Weights) -> bool:

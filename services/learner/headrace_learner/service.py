@@ -19,6 +19,7 @@ from headrace_learner.reporting import Reporter
 from headrace_learner.saving import Saver
 from headrace_learner.schedules import passes_multiple
 from headrace_learner.training import Learner
+from headrace_proto import networks
 from headrace_proto.capacity import require_capacity
 from headrace_proto.errors import NonFiniteError
 from headrace_proto.lifecycle import StopSignal
@@ -236,7 +237,7 @@ class Service:
 
     def _publish(self) -> None:
         standing = self._standing
-        parameters = self._learner.behaviour.state_dict()
+        parameters = networks.published(self._learner.behaviour)
         weights = Weights(standing.generation, standing.version, standing.env_steps, parameters)
         self._exchange.publish(weights.encode())
         self._standing = replace(standing, published_version=standing.version)
