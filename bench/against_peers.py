@@ -1,7 +1,7 @@
 """Against peers: steps/s of a training in which each transition is trained once, on Pong with the 2015 trunk.
 
 In every round Headrace and each peer train in turn, alone on the machine. Peers run in the arrangement that was fastest
-on two cores of those that their drivers offer (`bench/peers`), each in an environment of its own that is installed when
+on two cores of those that were tried (docs/performance.md), each in an environment of its own that is installed when
 it is first asked for.
 """
 

@@ -1,7 +1,8 @@
 """Reverb: a queue table, written and read as its documentation recommends.
 
-Producers write with a TrajectoryWriter, each state once: the two states of a transition are a slice of its history. The
-consumer reads with a TrajectoryDataset, which keeps samples in flight and hands out batches of 64.
+Producers write with a TrajectoryWriter, each frame once: those of a transition's two states are a slice of its history,
+stacked by who samples them. The consumer reads with a TrajectoryDataset, which keeps samples in flight and hands out
+batches of 64.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ def serve(asked: Contest, port: int) -> None:
     import reverb
     import tensorflow as tf
 
-    shape = (experience.FRAME_STACKS[asked.payload], *experience.FRAME_SHAPES[asked.payload])
+    shape = (experience.FRAME_STACKS[asked.payload] + 1, *experience.FRAME_SHAPES[asked.payload])
     dtype = tf.as_dtype(np.dtype(experience.FRAME_DTYPES[asked.payload]))
     signature = {
-        "state": tf.TensorSpec((2, *shape), dtype),
+        "frames": tf.TensorSpec(shape, dtype),
         "action": tf.TensorSpec((1,), tf.int32),
         "reward": tf.TensorSpec((1,), tf.float32),
         "terminated": tf.TensorSpec((1,), tf.bool),
@@ -47,27 +48,29 @@ def produce(asked: Contest, port: int) -> None:
 
     client = _client(reverb, port)
     known = Experience.read(asked.frames, asked.payload)
-    with client.trajectory_writer(num_keep_alive_refs=2) as writer:
-        written = 0
-        for rollout in known.forever():
-            for transition in known.transitions(rollout):
-                step = {
-                    "state": np.ascontiguousarray(transition["state"]),
-                    "action": np.int32(transition["action"]),
-                    "reward": np.float32(transition["reward"]),
-                    "terminated": np.bool_(transition["terminated"]),
-                }
-                writer.append(step)
-                written += 1
-                if written > 1:
+    stack = experience.FRAME_STACKS[asked.payload]
+    with client.trajectory_writer(num_keep_alive_refs=stack + 1) as writer:
+        for number, rollout in enumerate(known.forever()):
+            # A rollout begins with the last frames of the one before, unless it is the first.
+            for step in range(0 if number % len(known.rollouts) == 0 else stack, len(rollout)):
+                writer.append(
+                    {
+                        "frames": rollout[step],
+                        "action": np.int32(step % 2),
+                        "reward": np.float32(step),
+                        "terminated": np.bool_(False),
+                    }
+                )
+                if step >= stack:
                     history = writer.history
-                    item = {name: history[name][-2:] if name == "state" else history[name][-2:-1] for name in step}
-                    writer.create_item(TABLE, 1.0, item)
+                    item = {name: column[-2:-1] for name, column in history.items()}
+                    writer.create_item(TABLE, 1.0, item | {"frames": history["frames"][-stack - 1 :]})
                     writer.flush(block_until_num_items=ITEMS_AHEAD)
 
 
 def receive(asked: Contest, port: int) -> Iterator[tuple[int, int]]:
-    """Transitions and bytes of their states, as they come."""
+    """Transitions and bytes of their states, stacked, as they come."""
+    import numpy as np
     import reverb
 
     _client(reverb, port)
@@ -75,7 +78,8 @@ def receive(asked: Contest, port: int) -> Iterator[tuple[int, int]]:
         f"localhost:{port}", TABLE, max_in_flight_samples_per_worker=2 * BATCH_SIZE
     )
     for sample in dataset.batch(BATCH_SIZE).as_numpy_iterator():
-        yield BATCH_SIZE, sample.data["state"].nbytes
+        frames = sample.data["frames"]
+        yield BATCH_SIZE, np.stack([frames[:, :-1], frames[:, 1:]], axis=1).nbytes
 
 
 def _client(reverb: Any, port: int) -> Any:

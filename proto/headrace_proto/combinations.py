@@ -20,8 +20,13 @@ def require_combination(settings: RunSettings) -> None:
         _require_replay(settings)
 
 
+def has_effect(settings: RunSettings, name: str) -> bool:
+    """Whether a setting does what it says, given the others."""
+    return counts(settings, name) and not (name == "n_step" and _is_cut_by_the_rollout(settings))
+
+
 def require_effect(settings: RunSettings) -> None:
-    """Raise UserError for a setting that was asked for and does nothing.
+    """Raise UserError for a setting that was asked for and does nothing, or not all that it says.
 
     What a preset or a checkpoint brings beside what counts is no mistake: both are whole sets of settings.
     """
@@ -33,6 +38,15 @@ def require_effect(settings: RunSettings) -> None:
                 f"{_as_flag(condition.setting, getattr(settings, condition.setting))}; allowed: without it, or with "
                 f"{condition} (environment: {variable_name(name)})"
             )
+    if "n_step" in settings.asked and _is_cut_by_the_rollout(settings):
+        raise UserError(
+            f"--n-step {settings.n_step}: a return ends with its rollout; allowed: at most --rollout-length, "
+            f"{settings.rollout_transitions}"
+        )
+
+
+def _is_cut_by_the_rollout(settings: RunSettings) -> bool:
+    return settings.n_step > settings.rollout_transitions
 
 
 def _as_flag(name: str, value: object) -> str:

@@ -106,7 +106,7 @@ PRESETS: dict[PresetName, dict[str, Any]] = {
     },
     # Mnih et al., arXiv 1312.5602: replay of the last 1,000,000, batches of 32, epsilon to 0.1 over 1,000,000. The
     # target network, the update every fourth step (8 samples an insert) and the 50,000 before the first are those of
-    # its successor (Nature 518, 2015). Neither gives Adam's numbers: they are CleanRL's.
+    # its successor (Nature 518, 2015). Neither has Adam or Huber's loss: the learning rate is CleanRL's.
     "dqn": {
         "algorithm": "one-step-q",
         "network": "dqn-2013",

@@ -84,7 +84,7 @@ def test_a_soak_goes_on_with_its_run_piece_by_piece(tmp_path: Path) -> None:
 
 def test_a_table_says_what_the_machine_did_and_goes_into_a_page(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("# Page\n\n<!-- weights mlp -->\n<!-- end of weights mlp -->\n")
+    page.write_text("# Page\n\n<!-- weights mlp float32 -->\n<!-- end of weights mlp float32 -->\n")
 
     shown = run("weights", *SMALL, "--actors", "1", "--publications", "1", "--page", str(page)).stdout
 

@@ -187,6 +187,10 @@ class TestEffect:
                 "--replay-max-size 9: does nothing with --replay none; .* uniform or prioritiz",
             ),
             (["--preset", "dqn", "--priority-exponent", "1"], "--priority-exponent 1.0: .* --replay uniform; "),
+            (
+                ["--preset", "paper", "--n-step", "6"],
+                "--n-step 6: .* its rollout; allowed: at most --rollout-length, 5",
+            ),
         ],
     )
     def test_a_flag_that_does_nothing_is_refused_in_one_line(self, arguments: list[str], line: str) -> None:
@@ -208,6 +212,17 @@ class TestEffect:
     def test_a_checkpoint_brings_all_settings_and_is_not_refused(self, algorithm: str) -> None:
         everything = train_settings("--algorithm", algorithm).model_dump()
         require_effect(train_settings(resumed=everything))
+
+    @pytest.mark.parametrize(
+        ("arguments", "longest"),
+        [(["--preset", "paper", "--n-step", "6"], 5), (["--algorithm", "a3c", "--n-step", "17"], 16)],
+    )
+    def test_more_steps_than_a_rollout_has_are_refused(self, arguments: list[str], longest: int) -> None:
+        line = f"^--n-step .*: a return ends with its rollout; allowed: at most --rollout-length, {longest}$"
+        with pytest.raises(UserError, match=line):
+            require_effect(train_settings(*arguments))
+        require_effect(train_settings(*arguments, "--rollout-length", "17"))
+        require_effect(train_settings("--algorithm", "a3c", "--rollout-length", "8"))
 
     def test_what_counts_may_be_asked_for(self) -> None:
         require_effect(train_settings("--algorithm", "one-step-q", "--n-step", "3"))  # the length of its rollouts

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from headrace_local.ports import free_ports
 from headrace_local.processes import ProcessSpecification, Role
 from headrace_proto.base_settings import Settings
-from headrace_proto.conditions import counts
+from headrace_proto.combinations import has_effect
 from headrace_proto.names import variable_name
 from headrace_proto.settings import ActorSettings, GateSettings, LearnerSettings, TrainSettings
 
@@ -66,7 +66,7 @@ def specifications(
     }
     # Without those that do nothing, which the learner would take for asked: preset and algorithm bring the same again.
     learner = {
-        name: chosen[name] for name in LearnerSettings.model_fields if name in chosen and counts(settings, name)
+        name: chosen[name] for name in LearnerSettings.model_fields if name in chosen and has_effect(settings, name)
     } | {
         "weights_bind": addresses.weights,
         "batches_address": addresses.batches,
