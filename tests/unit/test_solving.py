@@ -117,6 +117,11 @@ def test_it_opens_a_lock_that_pays_after_six_right_actions_and_knows_what_each_p
     assert_knows_each_place(a_learner(algorithm, **EXPLORING))
 
 
+@pytest.mark.parametrize("traces", ["importance", "retrace"])
+def test_traces_that_are_cut_teach_it_the_same(traces: str) -> None:
+    assert_knows_each_place(a_learner("pqn", **EXPLORING, traces=traces, trace_decay=0.9))
+
+
 @pytest.mark.parametrize(("algorithm", "replay"), [("one-step-q", "uniform"), ("nstep-q", "prioritized")])
 def test_samples_from_a_replay_teach_it_the_same(algorithm: str, replay: str) -> None:
     sampling = {
