@@ -27,7 +27,7 @@ class Dense(nn.Linear):
     forward: float32 or bfloat16 [N, inputs] to the same [N, outputs]
     """
 
-    _packed: tuple[int, torch.dtype, Tensor] | None = None
+    _packed: tuple[Tensor, int, torch.dtype, Tensor] | None = None
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 the name is nn.Module's
         """The product and the bias."""
@@ -41,11 +41,14 @@ class Dense(nn.Linear):
         return result
 
     def _packed_weight(self, rows: Tensor) -> Tensor:
-        state = self.weight._version, rows.dtype
-        if self._packed is None or self._packed[:2] != state:
-            weight: Tensor = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach().to(rows.dtype), len(rows))
-            self._packed = *state, weight
-        return self._packed[2]
+        version = self.weight._version
+        if self._packed is not None:
+            weight, *state, packed = self._packed
+            if weight is self.weight and state == [version, rows.dtype]:
+                return packed
+        arranged: Tensor = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach().to(rows.dtype), len(rows))
+        self._packed = self.weight, version, rows.dtype, arranged
+        return arranged
 
 
 class _Product(torch.autograd.Function):

@@ -43,7 +43,8 @@ class Policy(ABC):
     def begin_round(self, weights: Weights) -> None:
         """Act by these weights from now on."""
         if weights is not self._loaded:
-            self._network.load_state_dict(weights.tensors)
+            # Nothing is copied: the network takes the tensors that came, each in the type that it is computed in.
+            self._network.load_state_dict(weights.tensors, assign=True)
             self._loaded = weights
 
     @abstractmethod
