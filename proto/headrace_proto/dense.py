@@ -27,7 +27,7 @@ class Dense(nn.Linear):
     forward: float32 or bfloat16 [N, inputs] to the same [N, outputs]
     """
 
-    _packed: tuple[Tensor, int, torch.dtype, Tensor] | None = None
+    _packed: tuple[Tensor, tuple[int, torch.dtype], Tensor] | None = None
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 the name is nn.Module's
         """The product and the bias."""
@@ -41,14 +41,11 @@ class Dense(nn.Linear):
         return result
 
     def _packed_weight(self, rows: Tensor) -> Tensor:
-        version = self.weight._version
-        if self._packed is not None:
-            weight, *state, packed = self._packed
-            if weight is self.weight and state == [version, rows.dtype]:
-                return packed
-        arranged: Tensor = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach().to(rows.dtype), len(rows))
-        self._packed = self.weight, version, rows.dtype, arranged
-        return arranged
+        state = self.weight._version, rows.dtype
+        if self._packed is None or self._packed[0] is not self.weight or self._packed[1] != state:
+            weight: Tensor = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach().to(rows.dtype), len(rows))
+            self._packed = self.weight, state, weight
+        return self._packed[2]
 
 
 class _Product(torch.autograd.Function):

@@ -26,7 +26,7 @@ from headrace_proto.presets import ALGORITHM_DEFAULTS
 from headrace_proto.run_settings import RunSettings
 from headrace_proto.settings import LearnerSettings, TrainSettings
 
-MEMORY = "--replay-max-size 100000000: takes 889.6 GB, 8896 bytes a transition, and the learner has "
+MEMORY = "--replay-max-size 100000000: takes 888.8 GB, 8888 bytes a transition, and the learner has "
 
 
 def headrace(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -43,13 +43,14 @@ def test_weights_packed_for_one_number_of_rows_serve_any(rows: int) -> None:
         torch.testing.assert_close(ours(batch), theirs(batch))
 
 
-def test_weights_that_change_are_packed_anew() -> None:
+@pytest.mark.parametrize("assign", [False, True])
+def test_weights_that_change_are_packed_anew(assign: bool) -> None:
     ours, theirs = twins()
     batch = torch.randn(8, 48)
     with torch.inference_mode():
         before = ours.eval()(batch)
     theirs.reset_parameters()
-    ours.load_state_dict(theirs.state_dict())
+    ours.load_state_dict(theirs.state_dict(), assign=assign)
 
     with torch.inference_mode():
         assert not torch.equal(before, ours(batch))

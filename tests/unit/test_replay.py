@@ -45,12 +45,12 @@ def numbered(first: int, length: int, **changes: Any) -> Batch:
 
 
 def a_replay(max_size: int = 100, alpha: float = 0.0, beta: float = 0.0, **changes: Any) -> Replay:
-    return Replay(changes.pop("run", RUN), max_size, changes.pop("longest_stay", 1000), alpha, beta, **changes)
+    return Replay(changes.pop("run", RUN), max_size, changes.pop("most_batches", 1000), alpha, beta, **changes)
 
 
 def insert(into: Replay, *batches: Batch) -> None:
     for batch in batches:
-        into.insert(batch, an_algorithm(n_step=1).look_ahead(batch), version=0)
+        into.insert(batch, an_algorithm(n_step=1).look_ahead(batch))
 
 
 def numbers(sample: Sample) -> NDArray[np.int64]:
@@ -83,10 +83,9 @@ class TestWhatIsKept:
             assert set(numbers(kept.sample(2 * max_size))) == expected
 
     def test_where_batches_are_short_rollouts_leave_by_versions_before_the_replay_is_full(self) -> None:
-        kept = a_replay(max_size=100, longest_stay=3)
+        kept = a_replay(max_size=100, most_batches=3)
         for version in range(10):
-            batch = numbered(version, 1)
-            kept.insert(batch, an_algorithm(n_step=1).look_ahead(batch), version)
+            insert(kept, numbered(version, 1))
             assert set(kept.sample(20).versions) == set(range(max(0, version - 2), version + 1))
 
     def test_frames_are_kept_once_and_states_are_stacked_again_as_they_came(self) -> None:
@@ -116,7 +115,7 @@ class TestTargets:
     def test_n_step_returns_by_hand(self, ending: str, discounts: list[float]) -> None:
         batch = numbered(1, 4, **{ending: True})
         kept = a_replay()
-        kept.insert(batch, an_algorithm().look_ahead(batch), version=0)
+        kept.insert(batch, an_algorithm().look_ahead(batch))
         sample = kept.sample(40)
         at = sample.places
         returns = np.array([1 + 2 / 2 + 3 / 4, 2 + 3 / 2 + 4 / 4, 3 + 4 / 2, 4])
@@ -137,7 +136,7 @@ class TestTargets:
             RUN, [a_rollout(RUN, 9, 1), a_rollout(RUN, 4, 2, terminated=True), a_rollout(RUN, 2, 3, truncated=True)]
         )
         kept = a_replay()
-        kept.insert(batch, made.look_ahead(batch), version=0)
+        kept.insert(batch, made.look_ahead(batch))
         sample = kept.sample(50)
         assert set(sample.places) == set(range(15))
         ours = made.evaluate_transitions(sample.transitions, online, target, rollouts=50)

@@ -187,10 +187,6 @@ class TestEffect:
                 "--replay-max-size 9: does nothing with --replay none; .* uniform or prioritiz",
             ),
             (["--preset", "dqn", "--priority-exponent", "1"], "--priority-exponent 1.0: .* --replay uniform; "),
-            (
-                ["--preset", "paper", "--n-step", "6"],
-                "--n-step 6: .* its rollout; allowed: at most --rollout-length, 5",
-            ),
         ],
     )
     def test_a_flag_that_does_nothing_is_refused_in_one_line(self, arguments: list[str], line: str) -> None:

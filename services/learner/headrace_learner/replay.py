@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +24,6 @@ ROW = np.dtype(
     [
         ("rollout", np.int64),  # arrival of the rollout's first transition
         ("version", np.int64),  # of the weights that chose the action
-        ("inserted", np.int64),  # the learner's version then
         ("offset", np.int32),  # of the transition in its rollout
         ("steps", np.int32),
         ("action", np.int32),
@@ -57,14 +56,14 @@ class Replay:
 
     Transitions are numbered as they arrive, and number i lies at place i mod max_size. Rollouts are kept whole, each
     frame once; one leaves before `max_size` others have arrived since its first transition, rejected ones included, and
-    before `longest_stay` versions have passed: batches may be short, and then bring fewer than the size alone says.
+    when `most_batches` have come after it: batches may be short, and then bring fewer than the size alone says.
     """
 
     def __init__(
         self,
         run: RunSpecification,
         max_size: int,
-        longest_stay: int,
+        most_batches: int,
         alpha: float,
         beta: float,
         seed: Sequence[int] = (0,),
@@ -72,10 +71,10 @@ class Replay:
         """`max_size` is at least a batch; `seed` is that of the sampling."""
         self._run = run
         self._max_size = max_size
-        self._longest_stay = longest_stay
         self._alpha, self._beta = alpha, beta
         self._random = np.random.default_rng(seed)
         self._rows = np.zeros(max_size, ROW)
+        self._batch_starts: deque[int] = deque(maxlen=most_batches)
         self._frames: OrderedDict[int, NDArray[Any]] = OrderedDict()
         self._priorities = SumTree(max_size)
         self._largest_priority = 1.0
@@ -91,12 +90,13 @@ class Replay:
         """Whether errors make a difference: in a uniform replay every priority is 1, and need not be updated."""
         return self._alpha > 0
 
-    def insert(self, batch: Batch, parts: NStepTargets, version: int) -> None:
-        """Keep the transitions that make a `version`, with what n steps brought each; the oldest rollouts make room."""
+    def insert(self, batch: Batch, parts: NStepTargets) -> None:
+        """Keep a batch's transitions with what n steps brought each; the oldest rollouts make room."""
         first, count = self._arrived, len(batch)
         self._arrived += count + sum(batch.rejected.values())
-        self._remove_before(self._arrived - self._max_size, version - self._longest_stay)
-        rows = _rows(batch, parts, first, version)
+        self._batch_starts.append(first)
+        self._remove_before(max(self._arrived - self._max_size, self._batch_starts[0]))
+        rows = _rows(batch, parts, first)
         places = (first + np.arange(count)) % self._max_size
         self._rows[places] = rows
         self._frames.update(zip(rows["rollout"][rows["offset"] == 0].tolist(), batch.frames(), strict=True))
@@ -127,12 +127,9 @@ class Replay:
         self._largest_priority = max(self._largest_priority, float(priorities.max()))
         self._priorities.set(places, priorities**self._alpha)
 
-    def _remove_before(self, arrival: int, version: int) -> None:
-        """Remove the rollouts of which a transition arrived before that number, or which came by that version."""
-        while self._frames:
-            first = next(iter(self._frames))
-            if first >= arrival and self._rows[first % self._max_size]["inserted"] > version:
-                return
+    def _remove_before(self, arrival: int) -> None:
+        """Remove the rollouts of which a transition arrived before that number."""
+        while self._frames and (first := next(iter(self._frames))) < arrival:
             length = len(self._frames.pop(first)) - self._run.frame_stack
             self._priorities.set((first + np.arange(length)) % self._max_size, 0.0)
             self._size -= length
@@ -155,13 +152,12 @@ def bytes_per_transition(run: RunSpecification) -> float:
     return frame * frames + ROW.itemsize + 4 * node  # a leaf and its sum, of the next power of two
 
 
-def _rows(batch: Batch, parts: NStepTargets, first: int, version: int) -> NDArray[Any]:
+def _rows(batch: Batch, parts: NStepTargets, first: int) -> NDArray[Any]:
     count = len(batch)
     offsets = np.repeat(batch.lengths, batch.lengths) - transitions_left(batch.lengths)
     rows = np.empty(count, ROW)
     rows["rollout"] = first + np.arange(count) - offsets
     rows["version"] = batch.versions
-    rows["inserted"] = version
     rows["offset"] = offsets
     rows["steps"] = parts.steps
     rows["action"] = batch.actions.numpy()

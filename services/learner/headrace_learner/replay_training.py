@@ -34,7 +34,7 @@ class ReplayTraining:
         self._replay = Replay(
             run,
             settings.replay_max_size,
-            longest_stay=self._batches_kept,
+            most_batches=self._batches_kept,
             alpha=settings.priority_exponent if is_prioritized else 0.0,
             beta=settings.importance_sampling_exponent if is_prioritized else 0.0,
             seed=(settings.seed, learner.counters.env_steps),
@@ -47,7 +47,7 @@ class ReplayTraining:
         metrics.max_size.set(settings.replay_max_size)
 
     def be_greeted(self, policy_lag_bound: int) -> None:
-        """Show the bound of the samples' age: a batch's, and the versions for which its transitions may stay."""
+        """Show the bound of the samples' age: a batch's, and the batches that may come while its transitions stay."""
         # What the replay holds may have come from another gate, with another bound.
         self._age_bound = max(self._age_bound, policy_lag_bound + self._batches_kept - 1)
         self._metrics.sample_age_bound.set(self._age_bound)
@@ -57,7 +57,7 @@ class ReplayTraining:
 
         Learning rate and target network follow `env_steps`, which count the batch once they are made.
         """
-        self._replay.insert(batch, self._algorithm.look_ahead(batch), version)
+        self._replay.insert(batch, self._algorithm.look_ahead(batch))
         updates = [self._update(version) for _ in range(self._limiter.insert(len(batch)))]
         self._learner.count(batch)
         self._metrics.size.set(len(self._replay))
