@@ -64,7 +64,9 @@ def a_run(**changes: Any) -> RunSpecification:
             "reward_clip": 0.0,
             "exploration": "paper",
             "final_epsilon": 0.01,
+            "middle_epsilon": 0.0,
             "epsilon_decay_steps": 100,
+            "epsilon_tail_steps": 0,
             "deterministic": False,
             **changes,
         }

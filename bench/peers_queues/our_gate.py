@@ -82,7 +82,9 @@ def a_run(payload: contest.Payload) -> RunSpecification:
         reward_clip=0.0,
         exploration="same",
         final_epsilon=0.01,
+        middle_epsilon=0.0,
         epsilon_decay_steps=1,
+        epsilon_tail_steps=0,
         deterministic=False,
     )
 

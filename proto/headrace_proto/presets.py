@@ -48,6 +48,7 @@ PRESETS: dict[PresetName, dict[str, Any]] = {
         "minibatches": 4,
         "learning_rate": 2.5e-4,
         "final_epsilon": 0.001,
+        "middle_epsilon": 0.0,
         "epsilon_decay_steps": 5_000_000,
         "publish_every": 2048,
         "steps": 50_000_000,

@@ -18,7 +18,7 @@ OptimizerName = Literal["radam", "adam", "rmsprop", "rmsprop-keras"]
 TracesName = Literal["peng", "importance", "retrace"]
 ReplayName = Literal["none", "uniform", "prioritized"]
 
-HELD_BEFORE = {"precision": "float32"}
+HELD_BEFORE = {"precision": "float32", "middle_epsilon": 0.0, "epsilon_tail_steps": 0}
 """What held of settings that are younger than some runs' folders, which do not have them."""
 
 WITH_PQN = CountsWith("algorithm", "pqn")
@@ -135,13 +135,25 @@ class ExplorationSettings(Settings):
         description="Final epsilons: the same for all, sampled 0.1/0.01/0.5, these in turn, or the Ape-X ladder.",
     )
     final_epsilon: Annotated[float, WITH_ONE_EPSILON] = Field(
-        0.01, ge=0, le=1, description="What epsilon falls to with --exploration same."
+        0.001, ge=0, le=1, description="What epsilon ends at with --exploration same."
+    )
+    middle_epsilon: Annotated[float, WITH_ONE_EPSILON] = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="Where epsilon has fallen to when its fall slows down; none where the final one is not below it.",
     )
     epsilon_decay_steps: Annotated[int | None, WITH_VALUES] = Field(
         None,
         ge=0,
         lt=ABOVE_STEPS,
         description="Steps over which epsilon falls from 1; default: a fifth of all, at most 300,000.",
+    )
+    epsilon_tail_steps: Annotated[int | None, WITH_ONE_EPSILON] = Field(
+        None,
+        ge=0,
+        lt=ABOVE_STEPS,
+        description="Steps after these over which it falls from the middle to the final one; default: four times as many.",
     )
 
 
@@ -231,7 +243,12 @@ class RunSettings(
 
     @property
     def decay_steps_of_epsilon(self) -> int:
-        """Steps over which epsilon falls to its final value."""
+        """Steps over which epsilon falls from 1 to its middle or final value."""
         if self.epsilon_decay_steps is not None:
             return self.epsilon_decay_steps
         return min(self.steps // 5, 300_000)
+
+    @property
+    def tail_steps_of_epsilon(self) -> int:
+        """Steps after these over which epsilon falls from its middle to its final value."""
+        return 4 * self.decay_steps_of_epsilon if self.epsilon_tail_steps is None else self.epsilon_tail_steps

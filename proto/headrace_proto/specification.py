@@ -59,7 +59,9 @@ class RunSpecification(BaseModel):
     reward_clip: float = Field(ge=0, allow_inf_nan=False)
     exploration: ExplorationKind
     final_epsilon: float = Field(ge=0, le=1)
+    middle_epsilon: float = Field(ge=0, le=1)
     epsilon_decay_steps: int = Field(ge=0, lt=ABOVE_STEPS)
+    epsilon_tail_steps: int = Field(ge=0, lt=ABOVE_STEPS)
     deterministic: bool
 
     @property

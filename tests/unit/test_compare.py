@@ -135,8 +135,8 @@ class TestGroups:
     def test_a_schedule_that_follows_from_the_steps_tells_runs_apart(self, tmp_path: Path) -> None:
         runs = [read_run(tmp_path / steps, "--steps", steps) for steps in ("100", "200")]
         assert list(self.labels(*runs)) == [
-            "epsilon_decay_steps=20 learning_rate_decay_steps=100",
-            "epsilon_decay_steps=40 learning_rate_decay_steps=200",
+            "epsilon_decay_steps=20 epsilon_tail_steps=80 learning_rate_decay_steps=100",
+            "epsilon_decay_steps=40 epsilon_tail_steps=160 learning_rate_decay_steps=200",
         ]
 
     def test_a_schedule_that_the_algorithm_does_not_use_tells_nothing_apart(self, tmp_path: Path) -> None:

@@ -27,17 +27,40 @@ def final_epsilons(kind: str, seed: int, actor: int, environments: int) -> NDArr
     [(0, 1.0), (250_000, 0.775), (500_000, 0.55), (1_000_000, 0.1), (1_000_001, 0.1), (10**12, 0.1)],
 )
 def test_epsilon_falls_linearly_to_its_final_value_and_stays_there(env_steps: int, expected: float) -> None:
-    assert exploration.annealed(np.array([0.1]), env_steps, 1_000_000) == pytest.approx([expected])
+    run = a_run(epsilon_decay_steps=1_000_000)
+    assert exploration.annealed(run, np.array([0.1]), env_steps) == pytest.approx([expected])
+
+
+@pytest.mark.parametrize(
+    ("env_steps", "expected"),
+    [(0, 1.0), (150_000, 0.505), (300_000, 0.01), (900_000, 0.0055), (1_500_000, 0.001), (10**12, 0.001)],
+)
+def test_epsilon_falls_fast_to_the_middle_one_and_slowly_to_the_final_one(env_steps: int, expected: float) -> None:
+    run = a_run(middle_epsilon=0.01, epsilon_decay_steps=300_000, epsilon_tail_steps=1_200_000)
+    assert exploration.annealed(run, np.array([0.001]), env_steps) == pytest.approx([expected])
+
+
+def test_a_final_epsilon_above_the_middle_one_is_reached_at_once_and_stays() -> None:
+    run = a_run(middle_epsilon=0.01, epsilon_decay_steps=100, epsilon_tail_steps=1000)
+    found = [exploration.annealed(run, np.array([0.5]), env_steps)[0] for env_steps in (0, 50, 100, 600, 10_000)]
+    assert found == [1.0, 0.75, 0.5, 0.5, 0.5]
 
 
 def test_epsilon_without_decay_is_final_from_the_start() -> None:
-    assert exploration.annealed(np.array([0.5, 0.01]), 0, 0).tolist() == [0.5, 0.01]
+    assert exploration.annealed(a_run(epsilon_decay_steps=0), np.array([0.5, 0.01]), 0).tolist() == [0.5, 0.01]
 
 
-@given(final=UNIT, env_steps=st.integers(0, 10**15), decay_steps=st.integers(0, 10**12))
-def test_d3_epsilon_is_defined_at_every_step_count(final: float, env_steps: int, decay_steps: int) -> None:
-    (epsilon,) = exploration.annealed(np.array([final]), env_steps, decay_steps)
-    assert final - 1e-12 <= epsilon <= 1
+STEPS = st.integers(0, 10**12)
+
+
+@given(final=UNIT, middle=UNIT, env_steps=st.integers(0, 10**15), decay=STEPS, tail=STEPS)
+def test_d3_epsilon_is_defined_at_every_step_count_and_never_rises(
+    final: float, middle: float, env_steps: int, decay: int, tail: int
+) -> None:
+    run = a_run(middle_epsilon=middle, epsilon_decay_steps=decay, epsilon_tail_steps=tail)
+    now, later = (exploration.annealed(run, np.array([final]), step)[0] for step in (env_steps, env_steps + 1))
+    assert final - 1e-12 <= later <= now + 1e-12
+    assert now <= 1
 
 
 def test_the_same_final_epsilon_is_every_environments() -> None:

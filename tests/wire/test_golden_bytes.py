@@ -57,7 +57,9 @@ RUN = RunSpecification(
     reward_clip=1.0,
     exploration="paper",
     final_epsilon=0.01,
+    middle_epsilon=0.0,
     epsilon_decay_steps=1_000_000,
+    epsilon_tail_steps=0,
     deterministic=False,
 )
 

@@ -106,6 +106,7 @@ def resolved(settings: Mapping[str, Any]) -> dict[str, Any]:
         "rollout_length": run.rollout_transitions,
         "learning_rate_decay_steps": run.decay_steps_of_learning_rate,
         "epsilon_decay_steps": run.decay_steps_of_epsilon,
+        "epsilon_tail_steps": run.tail_steps_of_epsilon,
     }
     return {**settings, **{name: value for name, value in following.items() if counts(run, name)}}
 

@@ -35,10 +35,16 @@ def final_epsilons(run: RunSpecification, actor: int) -> NDArray[np.float64]:
     return np.array([_sampled(run.seed, actor, environment) for environment in range(environments)])
 
 
-def annealed(final: NDArray[np.float64], env_steps: int, decay_steps: int) -> NDArray[np.float64]:
-    """Epsilons at a step of the run: linear from 1 at step 0 to `final` at `decay_steps`, and `final` ever after."""
-    progress = 1.0 if env_steps >= decay_steps else env_steps / decay_steps
-    return (1.0 - progress) + progress * final
+def annealed(run: RunSpecification, final: NDArray[np.float64], env_steps: int) -> NDArray[np.float64]:
+    """Epsilons of environments that end at `final`, at a step of the run.
+
+    Linear from 1 at step 0 to the run's middle epsilon, or to `final` where that is larger, over `epsilon_decay_steps`;
+    from there linear to `final` over `epsilon_tail_steps`, and `final` ever after.
+    """
+    middle = np.maximum(final, run.middle_epsilon)
+    if env_steps < run.epsilon_decay_steps:
+        return _between(1.0, middle, env_steps, run.epsilon_decay_steps)
+    return _between(middle, final, env_steps - run.epsilon_decay_steps, run.epsilon_tail_steps)
 
 
 def epsilon_greedy(
@@ -55,6 +61,13 @@ def epsilon_greedy(
     chosen = np.where(uniforms[:, 0] < epsilons, drawn, greedy)
     probabilities = epsilons / actions + (1.0 - epsilons) * (chosen == greedy)
     return chosen, probabilities.astype(np.float32)
+
+
+def _between(
+    start: NDArray[np.float64] | float, end: NDArray[np.float64], step: int, steps: int
+) -> NDArray[np.float64]:
+    progress = 1.0 if step >= steps else step / steps
+    return (1.0 - progress) * start + progress * end
 
 
 def _apex_ladder(actor: int, environments: int) -> NDArray[np.float64]:

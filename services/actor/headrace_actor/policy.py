@@ -66,7 +66,7 @@ class EpsilonGreedyPolicy(Policy):
     def begin_round(self, weights: Weights) -> None:
         """Act by these weights, and explore as their env_steps say."""
         super().begin_round(weights)
-        self.epsilons = exploration.annealed(self._final_epsilons, weights.env_steps, self._run.epsilon_decay_steps)
+        self.epsilons = exploration.annealed(self._run, self._final_epsilons, weights.env_steps)
 
     def choose(self, states: NDArray[Any], uniforms: NDArray[np.float64]) -> Choices:
         """The first uniform number decides whether to explore, the second with which action."""

@@ -80,7 +80,7 @@ class CheckpointState(BaseModel):
     def run_settings(self) -> dict[str, Any]:
         """The settings that a resumed run takes over: all but those of the process that saved them."""
         names = {*RunSettings.model_fields, "save_every", "keep"}
-        return {name: value for name, value in self.settings.items() if name in names}
+        return {name: value for name, value in {**HELD_BEFORE, **self.settings}.items() if name in names}
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,6 +112,7 @@ class Saver:
         return {
             "learning_rate_decay_steps": self._settings.decay_steps_of_learning_rate,
             "epsilon_decay_steps": self._settings.decay_steps_of_epsilon,
+            "epsilon_tail_steps": self._settings.tail_steps_of_epsilon,
         }
 
 
