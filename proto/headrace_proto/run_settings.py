@@ -153,7 +153,7 @@ class ExplorationSettings(Settings):
         None,
         ge=0,
         lt=ABOVE_STEPS,
-        description="Steps after these over which it falls from the middle to the final one; default: four times as many.",
+        description="Steps after these over which it falls on to the final one; default: four times as many.",
     )
 
 

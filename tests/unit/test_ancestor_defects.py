@@ -91,7 +91,8 @@ def test_d02_behaviour_policy_and_target_network_are_apart() -> None:
 def test_d03_schedules_are_defined_past_their_end(env_steps: int) -> None:
     final = np.array([0.1, 0.01, 0.5])
 
-    np.testing.assert_array_equal(exploration.annealed(final, env_steps, 4_000_000), final)
+    run = a_run(epsilon_decay_steps=4_000_000)
+    np.testing.assert_array_equal(exploration.annealed(run, final, env_steps), final)
     assert schedules.learning_rate(1e-4, 80_000_000, env_steps) >= 0
     assert schedules.learning_rate(1e-4, 80_000_000, 10**12) == 0
 

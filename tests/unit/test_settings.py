@@ -220,9 +220,25 @@ class TestEffect:
         require_effect(train_settings(*arguments, "--rollout-length", "17"))
         require_effect(train_settings("--algorithm", "a3c", "--rollout-length", "8"))
 
+    @pytest.mark.parametrize(
+        ("arguments", "line"),
+        [
+            (
+                ["--middle-epsilon", "0.01", "--final-epsilon", "0.05"],
+                "--middle-epsilon 0.01: .* --final-epsilon 0.05 ",
+            ),
+            (["--middle-epsilon", "0", "--epsilon-tail-steps", "9"], "--epsilon-tail-steps 9: .*middle-epsilon 0.0;"),
+        ],
+    )
+    def test_a_slow_end_of_exploration_that_never_comes_is_refused(self, arguments: list[str], line: str) -> None:
+        with pytest.raises(UserError, match="^" + line):
+            require_effect(train_settings(*arguments))
+
     def test_what_counts_may_be_asked_for(self) -> None:
         require_effect(train_settings("--algorithm", "one-step-q", "--n-step", "3"))  # the length of its rollouts
         require_effect(train_settings("--algorithm", "nstep-q", "--n-step", "3", "--rollout-length", "8", "--double-q"))
+        require_effect(train_settings("--middle-epsilon", "0"))  # there is none
+        require_effect(train_settings("--middle-epsilon", "0.1", "--epsilon-tail-steps", "9"))
         require_effect(train_settings("--preset", "ape-x", "--priority-exponent", "1", "--rmsprop-alpha", "0.9"))
 
     def test_a_resumed_run_says_which_algorithm_it_is_that_counts(self) -> None:
