@@ -14,7 +14,7 @@ PresetName = Literal["default", "gpu", "ancestor", "paper", "dqn", "ape-x"]
 DEFAULT_ALGORITHM: AlgorithmName = "pqn"
 
 # Of the algorithms with a target network. All else they have from pqn, layer normalisation too (docs/results/nstep.md).
-_WITH_TARGET_NETWORK: dict[str, Any] = {"rollout_length": None, "batch_size": 64}
+_WITH_TARGET_NETWORK: dict[str, Any] = {"rollout_length": None, "batch_size": 64, "precision": "float32"}
 
 ALGORITHM_DEFAULTS: dict[AlgorithmName, dict[str, Any]] = {
     "pqn": {},  # the defaults of the settings themselves
@@ -24,6 +24,7 @@ ALGORITHM_DEFAULTS: dict[AlgorithmName, dict[str, Any]] = {
     "a3c": {
         "rollout_length": 16,
         "batch_size": 64,
+        "precision": "float32",
         "n_step": 16,
         "layer_norm": False,
         "optimizer": "adam",
@@ -43,6 +44,7 @@ PRESETS: dict[PresetName, dict[str, Any]] = {
     "gpu": {
         "algorithm": "pqn",
         "network": "dqn-2015",
+        "precision": "float32",
         "capacity": 2048,
         "batch_size": 512,
         "minibatches": 4,

@@ -174,10 +174,11 @@ class TestGroups:
         assert "capacity=256" in labels[1]
 
     def test_a_run_from_before_there_was_a_precision_is_one_of_float32(self, tmp_path: Path) -> None:
-        earlier = write_run(tmp_path / "a")
+        float32 = ("--precision", "float32")
+        earlier = write_run(tmp_path / "a", *float32)
         for file in ("settings.json", run_folder.SETTINGS_FILE):
             (earlier / file).write_text((earlier / file).read_text().replace('"precision": "float32"', '"x": 1'))
-        assert len(self.labels(recorded_run.read(earlier), read_run(tmp_path / "b"))) == 1
+        assert len(self.labels(recorded_run.read(earlier), read_run(tmp_path / "b", *float32))) == 1
 
     def test_groups_are_by_the_settings_that_are_asked_for(self, tmp_path: Path) -> None:
         runs = [
