@@ -37,13 +37,15 @@ def main() -> None:
         return summary(ours, theirs)
 
     measured = measurement.measure(one_round, options)
-    more = {"network": options.network, "algorithm": options.algorithm}
-    measurement.report("against_peers", [table(measured, options)], measured, options, more)
+    more = {"network": options.network, "algorithm": options.algorithm, "precision": options.precision}
+    mark = f"against_peers {options.precision}"
+    measurement.report("against_peers", [table(measured, options)], measured, options, more, mark)
 
 
 def headrace_rate(options: argparse.Namespace) -> float:
     """Steps/s of `headrace train`."""
     told = ["--game", "pong", "--network", options.network, "--algorithm", options.algorithm, "--device", "cpu"]
+    told += ["--precision", options.precision]
     with training.started([*told, *options.of_train, "--steps", FOREVER]) as run:
         return run.window(options.warm_up_steps, options.steps).steps_per_second
 
@@ -67,7 +69,7 @@ def summary(ours: float, theirs: dict[str, float]) -> Round:
 
 def table(measured: Measured, options: argparse.Namespace) -> Table:
     """A row for each system."""
-    ours = " ".join([f"Headrace, {options.algorithm}", *options.of_train])
+    ours = " ".join([f"Headrace, {options.algorithm} in {options.precision}", *options.of_train])
     rows = [[ours, measured.text("steps_per_second"), ""]]
     rows += [
         [PEERS[peer][0], measured.text(f"{peer}_steps_per_second"), measured.text(f"times_{peer}", 2)]
@@ -81,6 +83,9 @@ def _options() -> argparse.Namespace:
     parser = measurement.parser(__doc__)
     parser.add_argument("--network", default="dqn-2015", choices=["dqn-2013", "dqn-2015"])
     parser.add_argument("--algorithm", default="pqn")
+    parser.add_argument(
+        "--precision", default="float32", choices=["float32", "bfloat16"], help="of Headrace; peers have float32"
+    )
     parser.add_argument("--peers", nargs="+", choices=list(PEERS), default=list(PEERS))
     parser.add_argument("--warm-up-steps", type=int, help="steps before it is measured; default 5000, quick 500")
     parser.add_argument("--steps", type=int, help="steps that are measured; default 20000, quick 1000")

@@ -20,6 +20,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 import measurement
 import parts
+import played
 import training
 from measurement import Measured, Round, Table
 from parts import PARTS
@@ -52,9 +53,16 @@ def main() -> None:
             return summary(alone, together, window, len(usable))
 
         measured = measurement.measure(one_round, options)
-    table = [rate_table(measured, options.network), cost_table(measured)]
-    more = {"network": options.network, "algorithm": options.algorithm, "cores": len(usable)}
-    measurement.report("end_to_end", table, measured, options, more, mark=f"end_to_end {options.network}")
+    precision = played.precision_of(arguments)
+    table = [rate_table(measured, options.network, precision), cost_table(measured)]
+    more = {
+        "network": options.network,
+        "algorithm": options.algorithm,
+        "precision": precision,
+        "cores": len(usable),
+    }
+    mark = f"end_to_end {options.network} {precision}"
+    measurement.report("end_to_end", table, measured, options, more, mark)
 
 
 def arguments_of(options: argparse.Namespace) -> list[str]:
@@ -100,7 +108,7 @@ def summary(alone: dict[str, float], together: dict[str, float], window: Window,
     }
 
 
-def rate_table(measured: Measured, network: str) -> Table:
+def rate_table(measured: Measured, network: str, precision: str) -> Table:
     """Steps/s against the bounds."""
     rows = [
         ["headrace train", measured.text("steps_per_second"), ""],
@@ -111,7 +119,7 @@ def rate_table(measured: Measured, network: str) -> Table:
             measured.text("efficiency_all_cores", 3),
         ],
     ]
-    return Table(f"End to end, {network}", ["", "env steps/s", "share reached"], rows)
+    return Table(f"End to end, {network} in {precision}", ["", "env steps/s", "share reached"], rows)
 
 
 def cost_table(measured: Measured) -> Table:

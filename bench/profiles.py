@@ -19,6 +19,7 @@ from pathlib import Path
 
 import matplotlib
 import measurement
+import played
 import psutil
 import stacks
 import training
@@ -63,11 +64,15 @@ def main() -> None:
         return summary(last)
 
     measured = measurement.measure(one_round, options)
+    precision = played.precision_of([*told, *options.of_train])
     if options.figure is not None:
-        draw(measured, f"{options.network}, {options.seconds:.0f} s at full load", options.figure)
-    tables = [kind_table(measured, options.network), *(function_table(name, last[name]) for name in SERVICES)]
-    more = {"functions": {name: dict(found.by_function) for name, found in last.items()}}
-    measurement.report("profiles", tables, measured, options, more, mark=f"profiles {options.network}")
+        draw(measured, f"{options.network} in {precision}, {options.seconds:.0f} s at full load", options.figure)
+    tables = [
+        kind_table(measured, options.network, precision),
+        *(function_table(name, last[name]) for name in SERVICES),
+    ]
+    more = {"precision": precision, "functions": {name: dict(found.by_function) for name, found in last.items()}}
+    measurement.report("profiles", tables, measured, options, more, mark=f"profiles {options.network} {precision}")
 
 
 def profile(run: Training, seconds: float) -> dict[str, Profile]:
@@ -96,13 +101,13 @@ def summary(profiles: Mapping[str, Profile]) -> Round:
     return by_kind | outside
 
 
-def kind_table(measured: Measured, network: str) -> Table:
+def kind_table(measured: Measured, network: str, precision: str) -> Table:
     """A row for each service."""
     columns = ["percent of a core", *KINDS, "outside ALE, torch, zmq"]
     rows = [
         [name, *(f"{100 * measured.median(f'{name} {kind}'):.1f}" for kind in (*KINDS, "outside"))] for name in SERVICES
     ]
-    return Table(f"Where the time goes, {network}", columns, rows)
+    return Table(f"Where the time goes, {network} in {precision}", columns, rows)
 
 
 def function_table(name: str, found: Profile) -> Table:

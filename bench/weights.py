@@ -98,8 +98,8 @@ def main() -> None:
     """Measure and report."""
     options = _options()
     os.environ["OMP_NUM_THREADS"] = "1"
-    settings = played.settings_of(["--game", options.game, "--network", options.network, *options.of_train])
-    precision = played.specify(settings).precision
+    arguments = ["--game", options.game, "--network", options.network, *options.of_train]
+    settings, precision = played.settings_of(arguments), played.precision_of(arguments)
     period = settings.publish_every / options.steps_per_second
 
     def one_round() -> Round:

@@ -11,9 +11,6 @@ from headrace_proto.run_settings import RunSettings
 REPLAYED_ALGORITHMS: tuple[AlgorithmName, ...] = ("nstep-q", "one-step-q")
 """Those that learn from one transition and the state some steps ahead, whoever played it and however long ago."""
 
-OF_THE_TAIL = ("middle_epsilon", "epsilon_tail_steps")
-"""What says how epsilon goes on falling when it has fallen far enough for a beginner."""
-
 
 def require_combination(settings: RunSettings) -> None:
     """Raise UserError for settings of which each is allowed, but not with the others."""
@@ -25,11 +22,7 @@ def require_combination(settings: RunSettings) -> None:
 
 def has_effect(settings: RunSettings, name: str) -> bool:
     """Whether a setting does what it says, given the others."""
-    if name == "n_step" and _is_cut_by_the_rollout(settings):
-        return False
-    if name in OF_THE_TAIL and not _falls_below_the_middle(settings):
-        return False
-    return counts(settings, name)
+    return counts(settings, name) and not (name == "n_step" and _is_cut_by_the_rollout(settings))
 
 
 def require_effect(settings: RunSettings) -> None:
@@ -50,21 +43,10 @@ def require_effect(settings: RunSettings) -> None:
             f"--n-step {settings.n_step}: a return ends with its rollout; allowed: at most --rollout-length, "
             f"{settings.rollout_transitions}"
         )
-    tail = [name for name in OF_THE_TAIL if name in settings.asked and getattr(settings, name)]
-    if tail and not _falls_below_the_middle(settings):
-        raise UserError(
-            f"{_as_flag(tail[0], getattr(settings, tail[0]))}: does nothing with --final-epsilon "
-            f"{settings.final_epsilon} and --middle-epsilon {settings.middle_epsilon}; allowed: a final one below the "
-            "middle one"
-        )
 
 
 def _is_cut_by_the_rollout(settings: RunSettings) -> bool:
     return settings.n_step > settings.rollout_transitions
-
-
-def _falls_below_the_middle(settings: RunSettings) -> bool:
-    return settings.final_epsilon < settings.middle_epsilon
 
 
 def _as_flag(name: str, value: object) -> str:

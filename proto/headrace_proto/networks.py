@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from headrace_proto.dense import Dense
+from headrace_proto.dense import Dense, has_bfloat16
 from headrace_proto.errors import UserError
 from headrace_proto.specification import LSTM_UNITS, NetworkName, PrecisionName, RunSpecification
 
@@ -215,8 +215,8 @@ def takes_pixels(frame_shape: tuple[int, ...]) -> bool:
 
 
 def default_precision(name: NetworkName) -> PrecisionName:
-    """Where nobody says: bfloat16 for convolutions if this processor has instructions for it, which is faster."""
-    return "bfloat16" if name != "mlp" and torch.cpu.get_capabilities().get("avx512_bf16") else "float32"
+    """Where nobody says: bfloat16 for convolutions if this processor has instructions for it and no GPU is there."""
+    return "bfloat16" if name != "mlp" and has_bfloat16() and not torch.cuda.is_available() else "float32"
 
 
 def make_trunk(

@@ -18,7 +18,7 @@ OptimizerName = Literal["radam", "adam", "rmsprop", "rmsprop-keras"]
 TracesName = Literal["peng", "importance", "retrace"]
 ReplayName = Literal["none", "uniform", "prioritized"]
 
-HELD_BEFORE = {"precision": "float32", "middle_epsilon": 0.0, "epsilon_tail_steps": 0}
+HELD_BEFORE = {"precision": "float32", "middle_epsilon": 0.0}
 """What held of settings that are younger than some runs' folders, which do not have them."""
 
 WITH_PQN = CountsWith("algorithm", "pqn")
@@ -153,7 +153,7 @@ class ExplorationSettings(Settings):
         None,
         ge=0,
         lt=ABOVE_STEPS,
-        description="Steps after these over which it falls on to the final one; default: four times as many.",
+        description="Steps after these over which it falls on to the final one; default: four times as many, or all.",
     )
 
 
@@ -249,6 +249,16 @@ class RunSettings(
         return min(self.steps // 5, 300_000)
 
     @property
+    def middle_of_epsilon(self) -> float:
+        """Where epsilon has fallen to after these, if it falls on; 0 if that is where it ends."""
+        falls_on = counts(self, "middle_epsilon") and self.final_epsilon < self.middle_epsilon
+        return self.middle_epsilon if falls_on else 0.0
+
+    @property
     def tail_steps_of_epsilon(self) -> int:
         """Steps after these over which epsilon falls from its middle to its final value."""
-        return 4 * self.decay_steps_of_epsilon if self.epsilon_tail_steps is None else self.epsilon_tail_steps
+        if not self.middle_of_epsilon:
+            return 0
+        if self.epsilon_tail_steps is not None:
+            return self.epsilon_tail_steps
+        return max(0, min(4 * self.decay_steps_of_epsilon, self.steps - self.decay_steps_of_epsilon))

@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry
 from headrace_learner import checkpoint_store, checkpoints, saving
 from headrace_learner.batches import Batch
 from headrace_learner.checkpoints import MODEL_FILE, STATE_FILE, Checkpoint, CheckpointState, InvalidCheckpointError
+from headrace_learner.run import specify
 from headrace_learner.saving import Saver
 from headrace_learner.training import Learner
 from headrace_proto.arguments import parse
@@ -378,12 +379,28 @@ def test_checkpoints_past_the_one_gone_on_from_are_set_aside_not_lost(tmp_path: 
     assert [checkpoints.read(path).state.env_steps for path in moved] == [200, 300]
 
 
-def test_a_checkpoint_from_before_there_was_a_precision_is_of_float32(tmp_path: Path) -> None:
-    folder = a_checkpoint(tmp_path, 100)
-    state = json.loads((folder / STATE_FILE).read_text())
-    del state["run"]["precision"]
-    (folder / STATE_FILE).write_text(json.dumps(state))
-    assert checkpoints.read(folder).state.run.precision == "float32"
+@pytest.mark.parametrize("has_bfloat16", [False, True])
+def test_a_checkpoint_from_before_precision_and_a_falling_tail_goes_on_as_it_was(
+    has_bfloat16: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has_bfloat16})
+    settings = TrainSettings(game="Pong", final_epsilon=0.001)
+    later = {"precision", "middle_epsilon", "epsilon_tail_steps"}
+    state = a_checkpoint_state(
+        100, run=specify(settings), settings=settings.model_dump(mode="json", exclude=later)
+    ).model_dump(mode="json")
+    state["run"] = {name: value for name, value in state["run"].items() if name not in later}
+
+    earlier = CheckpointState.model_validate(state)
+
+    resumed = parse(TrainSettings, [], "headrace train", earlier.run_settings())
+    for run in (earlier.run, specify(resumed)):
+        assert (run.precision, run.final_epsilon, run.middle_epsilon, run.epsilon_tail_steps) == (
+            "float32",
+            0.001,
+            0.0,
+            0,
+        )
 
 
 @pytest.mark.parametrize(
@@ -462,8 +479,12 @@ def test_other_steps_change_no_schedule_of_a_resumed_run_but_a_flag_does(tmp_pat
     assert checkpoint is not None
     settings = parse(TrainSettings, ["--steps", "600", *chosen], "headrace train", checkpoint.state.run_settings())
     assert settings.steps == 600
-    schedules = (settings.decay_steps_of_learning_rate, settings.decay_steps_of_epsilon)
-    assert schedules == ((50, 7) if chosen else (60, 12))
+    schedules = (
+        settings.decay_steps_of_learning_rate,
+        settings.decay_steps_of_epsilon,
+        settings.tail_steps_of_epsilon,
+    )
+    assert schedules == ((50, 7, 48) if chosen else (60, 12, 48))
 
 
 def test_pixels_resume_bit_for_bit_with_fused_adam_and_channels_last(tmp_path: Path) -> None:

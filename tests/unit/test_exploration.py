@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from headrace_actor import exploration, seeding
 from headrace_actor.seeding import Purpose
+from headrace_learner.run import specify
+from headrace_proto.run_settings import RunSettings
 
 UNIT = st.floats(0, 1)
 
@@ -38,6 +40,13 @@ def test_epsilon_falls_linearly_to_its_final_value_and_stays_there(env_steps: in
 def test_epsilon_falls_fast_to_the_middle_one_and_slowly_to_the_final_one(env_steps: int, expected: float) -> None:
     run = a_run(middle_epsilon=0.01, epsilon_decay_steps=300_000, epsilon_tail_steps=1_200_000)
     assert exploration.annealed(run, np.array([0.001]), env_steps) == pytest.approx([expected])
+
+
+def test_pqn_explores_a_hundredth_of_the_time_at_300_000_steps_and_a_thousandth_at_1_500_000() -> None:
+    run = specify(RunSettings(game="Pong"))
+    final = exploration.final_epsilons(run, actor=0)
+    found = [set(exploration.annealed(run, final, env_steps)) for env_steps in (300_000, 1_500_000)]
+    assert found == [{0.01}, {0.001}]
 
 
 def test_a_final_epsilon_above_the_middle_one_is_reached_at_once_and_stays() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+import headrace_proto
 from headrace_proto import SCHEMA_VERSION, messages, rollouts, weights
 from headrace_proto.errors import WireError
 from headrace_proto.messages import (
@@ -147,6 +148,13 @@ def test_a_weights_blob_has_its_golden_bytes() -> None:
     assert len(blob) == len(bytes.fromhex(GOLDEN["weights"]))
     assert (decoded.generation, decoded.version, decoded.env_steps) == (2, 131, 8_400)
     assert torch.equal(decoded.tensors["bias"], torch.tensor([0.5, -1.0]))
+
+
+def test_the_page_of_the_wire_is_of_this_schema_version() -> None:
+    page = (Path(headrace_proto.__file__).parents[1] / "README.md").read_text()
+
+    assert f"`schema` is {SCHEMA_VERSION}." in page
+    assert f"\n| {SCHEMA_VERSION} | " in page
 
 
 def test_another_schema_version_is_refused_with_a_message_that_names_both() -> None:

@@ -100,15 +100,17 @@ def training_seconds(times: Floats) -> Floats:
 
 
 def resolved(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings, with numbers for what was left open, follows from others and counts for the run's algorithm."""
+    """The settings, with numbers for what was left open and follows from others, and None for what does not count."""
     run = RunSettings.model_construct(**{name: settings[name] for name in RunSettings.model_fields if name in settings})
     following = {
         "rollout_length": run.rollout_transitions,
         "learning_rate_decay_steps": run.decay_steps_of_learning_rate,
         "epsilon_decay_steps": run.decay_steps_of_epsilon,
+        "middle_epsilon": run.middle_of_epsilon,
         "epsilon_tail_steps": run.tail_steps_of_epsilon,
     }
-    return {**settings, **{name: value for name, value in following.items() if counts(run, name)}}
+    idle = {name: None for name in RunSettings.model_fields if not counts(run, name)}
+    return {**settings, **following, **idle}
 
 
 def _read_settings(folder: Path) -> dict[str, Any]:

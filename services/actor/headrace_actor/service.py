@@ -21,6 +21,7 @@ from headrace_actor.session import Refused, RunFinished, SessionLost
 from headrace_actor.waiting import Stopped, Waiting
 from headrace_actor.weights_link import WeightsLink
 from headrace_proto import environments
+from headrace_proto.dense import has_bfloat16
 from headrace_proto.environments import VectorEnvironment
 from headrace_proto.errors import HeadraceError, UserError
 from headrace_proto.lifecycle import StopSignal
@@ -146,6 +147,8 @@ class ActorService:
             building.add_done_callback(_close_unwanted)
             raise
         gate.session.waiting_for = ""
+        if welcome.run.precision == "bfloat16" and not has_bfloat16():
+            self._log.warning("slow: this processor imitates bfloat16; the learner's --precision float32 is faster")
         self._log.info("games started", game=game, seconds=round(time.monotonic() - began, 3))
         return player
 

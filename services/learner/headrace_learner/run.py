@@ -11,7 +11,6 @@ from headrace_learner import algorithms
 from headrace_proto import environments, networks, rollouts
 from headrace_proto.codec import MAX_MESSAGE_BYTES
 from headrace_proto.combinations import require_combination
-from headrace_proto.conditions import counts
 from headrace_proto.errors import UserError
 from headrace_proto.run_settings import RunSettings
 from headrace_proto.specification import NetworkName, RunSpecification
@@ -62,7 +61,7 @@ def specify(settings: RunSettings, name: str = "") -> RunSpecification:
         reward_clip=settings.reward_clip,
         exploration=settings.exploration,
         final_epsilon=settings.final_epsilon,
-        middle_epsilon=settings.middle_epsilon if counts(settings, "middle_epsilon") else 0.0,
+        middle_epsilon=settings.middle_of_epsilon,
         epsilon_decay_steps=settings.decay_steps_of_epsilon,
         epsilon_tail_steps=settings.tail_steps_of_epsilon,
         deterministic=settings.deterministic,
