@@ -153,7 +153,7 @@ class ExplorationSettings(Settings):
         None,
         ge=0,
         lt=ABOVE_STEPS,
-        description="Steps after these over which it falls on to the final one; default: four times as many, or all.",
+        description="Steps after these over which it falls on to the final one; default: eight times as many, or all.",
     )
 
 
@@ -261,4 +261,4 @@ class RunSettings(
             return 0
         if self.epsilon_tail_steps is not None:
             return self.epsilon_tail_steps
-        return max(0, min(4 * self.decay_steps_of_epsilon, self.steps - self.decay_steps_of_epsilon))
+        return max(0, min(8 * self.decay_steps_of_epsilon, self.steps - self.decay_steps_of_epsilon))

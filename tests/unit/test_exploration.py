@@ -42,10 +42,10 @@ def test_epsilon_falls_fast_to_the_middle_one_and_slowly_to_the_final_one(env_st
     assert exploration.annealed(run, np.array([0.001]), env_steps) == pytest.approx([expected])
 
 
-def test_pqn_explores_a_hundredth_of_the_time_at_300_000_steps_and_a_thousandth_at_1_500_000() -> None:
+def test_pqn_explores_a_hundredth_of_the_time_at_300_000_steps_and_a_thousandth_at_2_700_000() -> None:
     run = specify(RunSettings(game="Pong"))
     final = exploration.final_epsilons(run, actor=0)
-    found = [set(exploration.annealed(run, final, env_steps)) for env_steps in (300_000, 1_500_000)]
+    found = [set(exploration.annealed(run, final, env_steps)) for env_steps in (300_000, 2_700_000)]
     assert found == [{0.01}, {0.001}]
 
 

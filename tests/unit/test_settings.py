@@ -116,7 +116,7 @@ class TestPrecedence:
     @pytest.mark.parametrize(
         ("flags", "middle", "tail"),
         [
-            ([], 0.01, 1_200_000),
+            ([], 0.01, 2_400_000),
             (["--steps", "100000"], 0.01, 80_000),
             (["--epsilon-decay-steps", "9000000"], 0.01, 1_000_000),
             (["--middle-epsilon", "0.02", "--epsilon-tail-steps", "7"], 0.02, 7),
