@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from headrace_learner import checkpoint_store, checkpoints
 from headrace_learner.checkpoints import Checkpoint, CheckpointState, InvalidCheckpointError
@@ -10,6 +11,7 @@ from headrace_learner.training import Learner
 from headrace_proto.errors import NonFiniteError, UserError
 from headrace_proto.logs import Logger
 from headrace_proto.metrics import LearnerMetrics
+from headrace_proto.run_settings import RunSettings
 from headrace_proto.settings import LearnerSettings
 from headrace_proto.specification import RunSpecification
 
@@ -103,17 +105,19 @@ class Saver:
             finished=counters.env_steps >= self._settings.steps,
             run=self._run,
             action_names=self._action_names,
-            settings=self._settings.model_dump(mode="json") | self._schedules(),
+            settings=recorded(self._settings),
             versions=checkpoints.versions(),
         )
 
-    def _schedules(self) -> dict[str, int]:
-        """Steps of the schedules, resolved: a resumed run with another --steps goes on with the same ones."""
-        return {
-            "learning_rate_decay_steps": self._settings.decay_steps_of_learning_rate,
-            "epsilon_decay_steps": self._settings.decay_steps_of_epsilon,
-            "epsilon_tail_steps": self._settings.tail_steps_of_epsilon,
-        }
+
+def recorded(settings: RunSettings) -> dict[str, Any]:
+    """The settings as a run keeps them, schedules resolved: it goes on with the same, whatever --steps or defaults."""
+    tail_steps = settings.tail_steps_of_epsilon if settings.middle_of_epsilon else settings.epsilon_tail_steps
+    return settings.model_dump(mode="json") | {
+        "learning_rate_decay_steps": settings.decay_steps_of_learning_rate,
+        "epsilon_decay_steps": settings.decay_steps_of_epsilon,
+        "epsilon_tail_steps": tail_steps,
+    }
 
 
 def restore(learner: Learner, checkpoint: Checkpoint) -> None:

@@ -152,7 +152,7 @@ def _write_settings(settings: LearnerSettings, checkpoint: Checkpoint | None, lo
 
     A run that goes on does so with a full disk too; one that begins raises UserError.
     """
-    content = {"settings": settings.model_dump(mode="json"), "versions": checkpoints.versions()}
+    content = {"settings": saving.recorded(settings), "versions": checkpoints.versions()}
     path = settings.run_dir / "settings.json"
     try:
         settings.run_dir.mkdir(parents=True, exist_ok=True)
