@@ -22,7 +22,9 @@ def require_combination(settings: RunSettings) -> None:
 
 def has_effect(settings: RunSettings, name: str) -> bool:
     """Whether a setting does what it says, given the others."""
-    return counts(settings, name) and not (name == "n_step" and _is_cut_by_the_rollout(settings))
+    if name == "n_step" and _is_cut_by_the_rollout(settings):
+        return False
+    return counts(settings, name) and not _is_of_no_tail(settings, name)
 
 
 def require_effect(settings: RunSettings) -> None:
@@ -38,6 +40,12 @@ def require_effect(settings: RunSettings) -> None:
                 f"{_as_flag(condition.setting, getattr(settings, condition.setting))}; allowed: without it, or with "
                 f"{condition} (environment: {variable_name(name)})"
             )
+        if _is_of_no_tail(settings, name):
+            raise UserError(
+                f"{_as_flag(name, getattr(settings, name))}: does nothing with --final-epsilon "
+                f"{settings.final_epsilon}, which is not below --middle-epsilon {settings.middle_epsilon}; allowed: "
+                "without it, or with a lower final one"
+            )
     if "n_step" in settings.asked and _is_cut_by_the_rollout(settings):
         raise UserError(
             f"--n-step {settings.n_step}: a return ends with its rollout; allowed: at most --rollout-length, "
@@ -47,6 +55,12 @@ def require_effect(settings: RunSettings) -> None:
 
 def _is_cut_by_the_rollout(settings: RunSettings) -> bool:
     return settings.n_step > settings.rollout_transitions
+
+
+def _is_of_no_tail(settings: RunSettings, name: str) -> bool:
+    """Whether it says how epsilon falls on, which it does not; a middle one of 0 says just that."""
+    is_of_the_tail = name in ("middle_epsilon", "epsilon_tail_steps")
+    return is_of_the_tail and bool(getattr(settings, name)) and not settings.middle_of_epsilon
 
 
 def _as_flag(name: str, value: object) -> str:

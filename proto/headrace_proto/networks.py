@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from headrace_proto.dense import Dense, has_bfloat16
+from headrace_proto.dense import Dense
 from headrace_proto.errors import UserError
 from headrace_proto.specification import LSTM_UNITS, NetworkName, PrecisionName, RunSpecification
 
@@ -212,11 +212,6 @@ class RecurrentPolicyNetwork(PolicyNetwork):
 def takes_pixels(frame_shape: tuple[int, ...]) -> bool:
     """Whether the convolutional networks can take frames of a shape."""
     return len(frame_shape) == 2 and min(frame_shape) >= SMALLEST_FRAME
-
-
-def default_precision(name: NetworkName) -> PrecisionName:
-    """Where nobody says: bfloat16 for convolutions if this processor has instructions for it and no GPU is there."""
-    return "bfloat16" if name != "mlp" and has_bfloat16() and not torch.cuda.is_available() else "float32"
 
 
 def make_trunk(

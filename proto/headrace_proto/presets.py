@@ -13,14 +13,8 @@ PresetName = Literal["default", "gpu", "ancestor", "paper", "dqn", "ape-x"]
 
 DEFAULT_ALGORITHM: AlgorithmName = "pqn"
 
-# Of the algorithms with a target network. All else they have from pqn, layer normalisation too (docs/results/nstep.md),
-# but for what was measured with pqn alone: less exploration in the end, and less precision.
-_WITH_TARGET_NETWORK: dict[str, Any] = {
-    "rollout_length": None,
-    "batch_size": 64,
-    "precision": "float32",
-    "final_epsilon": 0.01,
-}
+# Of the algorithms with a target network. All else they have from pqn, layer normalisation too (docs/results/nstep.md).
+_WITH_TARGET_NETWORK: dict[str, Any] = {"rollout_length": None, "batch_size": 64}
 
 ALGORITHM_DEFAULTS: dict[AlgorithmName, dict[str, Any]] = {
     "pqn": {},  # the defaults of the settings themselves
@@ -30,7 +24,6 @@ ALGORITHM_DEFAULTS: dict[AlgorithmName, dict[str, Any]] = {
     "a3c": {
         "rollout_length": 16,
         "batch_size": 64,
-        "precision": "float32",
         "n_step": 16,
         "layer_norm": False,
         "optimizer": "adam",
@@ -50,7 +43,6 @@ PRESETS: dict[PresetName, dict[str, Any]] = {
     "gpu": {
         "algorithm": "pqn",
         "network": "dqn-2015",
-        "precision": "float32",
         "capacity": 2048,
         "batch_size": 512,
         "minibatches": 4,

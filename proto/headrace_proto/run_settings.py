@@ -101,9 +101,9 @@ class NetworkSettings(Settings):
 
     network: NetworkName | None = Field(None, description="Default: dqn-2013 for frames of at least 36x36, else mlp.")
     layer_norm: bool = Field(True, description="Layer normalisation after each layer, before its ReLU.")
-    precision: PrecisionName | None = Field(
-        None,
-        description="Of convolutions and hidden layer; default: bfloat16 in pqn on processors with it, else float32.",
+    precision: PrecisionName = Field(
+        "float32",
+        description="What convolutions and hidden layer are computed in; bfloat16 is faster where processors have it.",
     )
     lstm: bool = Field(False, description="An LSTM of 256 units after the hidden layer, in a3c.")
     frame_stack: int | None = Field(None, ge=1, le=16, description="Frames of a state; default: 4 for Atari, else 1.")
@@ -135,7 +135,7 @@ class ExplorationSettings(Settings):
         description="Final epsilons: the same for all, sampled 0.1/0.01/0.5, these in turn, or the Ape-X ladder.",
     )
     final_epsilon: Annotated[float, WITH_ONE_EPSILON] = Field(
-        0.001, ge=0, le=1, description="What epsilon ends at with --exploration same."
+        0.01, ge=0, le=1, description="What epsilon ends at with --exploration same."
     )
     middle_epsilon: Annotated[float, WITH_ONE_EPSILON] = Field(
         0.01,

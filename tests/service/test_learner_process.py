@@ -177,8 +177,7 @@ def test_on_sigterm_it_saves_and_exits_with_a_status_that_says_that_it_was_stopp
     assert list(learner.run_dir.glob("events.out.tfevents.*"))
     settings = json.loads((learner.run_dir / "settings.json").read_text())
     assert settings["settings"]["batch_size"] == 8
-    decided = ("precision", "learning_rate_decay_steps", "epsilon_decay_steps")  # what was left open, as it was decided
-    assert [settings["settings"][name] for name in decided] == ["float32", 10_000, 100]
+    assert settings["settings"]["learning_rate_decay_steps"] == 10_000  # what was left open, as it was decided
     assert "torch" in settings["versions"]
 
 

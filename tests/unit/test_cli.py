@@ -139,12 +139,20 @@ class TestDefaults:
 
 
 class TestLaunch:
-    @pytest.mark.parametrize("algorithm", list(ALGORITHM_DEFAULTS))
+    @pytest.mark.parametrize(
+        "asked",
+        [
+            *(["--preset", "paper", "--algorithm", algorithm, "--steps", "123"] for algorithm in ALGORITHM_DEFAULTS),
+            ["--final-epsilon", "0.001"],
+            ["--final-epsilon", "0.001", "--middle-epsilon", "0"],
+            ["--final-epsilon", "0.001", "--middle-epsilon", "0.1", "--epsilon-tail-steps", "9"],
+        ],
+        ids=" ".join,
+    )
     def test_the_learner_gets_every_setting_of_the_run(
-        self, algorithm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        asked = ["--preset", "paper", "--algorithm", algorithm, "--gradient-clip", "3", "--steps", "123", "--seed", "9"]
-        settings = _settings(*asked)
+        settings = _settings(*asked, "--gradient-clip", "3", "--seed", "9")
         learner = _processes(settings, tmp_path)["learner"]
 
         for name, value in learner.environment.items():

@@ -25,8 +25,6 @@ from headrace_proto.errors import UserError
 from headrace_proto.settings import LearnerSettings, TrainSettings
 
 START = 1_800_000_000.0
-PRECISION_OF_THE_PROCESSOR = "bfloat16"
-"""What the learner of a run takes, and records, where nobody says."""
 
 
 def write_run(
@@ -40,7 +38,6 @@ def write_run(
     folder.mkdir(parents=True)
     settings = parse(TrainSettings, flags, "headrace train")
     learner = {name: value for name, value in settings if name in LearnerSettings.model_fields}
-    learner["precision"] = settings.precision or PRECISION_OF_THE_PROCESSOR
     (folder / "settings.json").write_text(json.dumps({"settings": learner}))
     run_folder.record(folder, settings, actors=3)
     log = TrainingLog(folder, 0)
@@ -130,8 +127,7 @@ class TestGroups:
         return {group.label: group.seeds for group in run_groups.group(runs, by)}
 
     def test_seeds_names_and_steps_of_one_setting_are_one_curve(self, tmp_path: Path) -> None:
-        epsilon = ("--epsilon-decay-steps", "9", "--epsilon-tail-steps", "9")
-        schedules = ("--learning-rate-decay-steps", "9", *epsilon)
+        schedules = ("--learning-rate-decay-steps", "9", "--epsilon-decay-steps", "9")
         first = read_run(tmp_path / "a", "--game", "breakout", "--seed", "2", *schedules)
         second = read_run(tmp_path / "b", "--game", "Breakout-v0", "--steps", "7", *schedules)
         assert self.labels(first, second) == {"algorithm=pqn": [1, 2]}
@@ -139,8 +135,8 @@ class TestGroups:
     def test_a_schedule_that_follows_from_the_steps_tells_runs_apart(self, tmp_path: Path) -> None:
         runs = [read_run(tmp_path / steps, "--steps", steps) for steps in ("100", "200")]
         assert list(self.labels(*runs)) == [
-            "epsilon_decay_steps=20 epsilon_tail_steps=80 learning_rate_decay_steps=100",
-            "epsilon_decay_steps=40 epsilon_tail_steps=160 learning_rate_decay_steps=200",
+            "epsilon_decay_steps=20 learning_rate_decay_steps=100",
+            "epsilon_decay_steps=40 learning_rate_decay_steps=200",
         ]
 
     def test_a_schedule_that_the_algorithm_does_not_use_tells_nothing_apart(self, tmp_path: Path) -> None:
@@ -149,16 +145,7 @@ class TestGroups:
         other = read_run(tmp_path / "pqn", "--steps", "200", "--learning-rate-decay-steps", "9")
         assert self.labels(*runs, other) == {"algorithm=a3c": [1, 1], "algorithm=pqn": [1]}
 
-    def test_what_the_processor_decided_is_told_only_where_nothing_else_tells_runs_apart(self, tmp_path: Path) -> None:
-        runs = [read_run(tmp_path / name, "--algorithm", name) for name in ("pqn", "nstep-q")]
-        assert [run.settings["precision"] for run in runs] == ["bfloat16", "float32"]
-        assert list(self.labels(*runs)) == ["algorithm=pqn", "algorithm=nstep-q"]
-        exact = read_run(tmp_path / "exact", "--precision", "float32")
-        assert list(self.labels(runs[0], exact)) == ["precision=bfloat16", "precision=float32"]
-
-    @pytest.mark.parametrize(
-        "flags", [("--algorithm", "a3c"), ("--preset", "ape-x"), ("--final-epsilon", "0.01", "--precision", "float32")]
-    )
+    @pytest.mark.parametrize("flags", [("--algorithm", "a3c"), ("--preset", "ape-x"), ("--final-epsilon", "0.01")])
     def test_a_run_from_before_epsilon_fell_on_is_like_one_in_which_it_does_not(
         self, flags: tuple[str, ...], tmp_path: Path
     ) -> None:
@@ -200,11 +187,10 @@ class TestGroups:
         assert "capacity=256" in labels[1]
 
     def test_a_run_from_before_there_was_a_precision_is_one_of_float32(self, tmp_path: Path) -> None:
-        float32 = ("--precision", "float32")
-        earlier = write_run(tmp_path / "a", *float32)
+        earlier = write_run(tmp_path / "a")
         for file in ("settings.json", run_folder.SETTINGS_FILE):
             (earlier / file).write_text((earlier / file).read_text().replace('"precision": "float32"', '"x": 1'))
-        assert len(self.labels(recorded_run.read(earlier), read_run(tmp_path / "b", *float32))) == 1
+        assert len(self.labels(recorded_run.read(earlier), read_run(tmp_path / "b"))) == 1
 
     def test_groups_are_by_the_settings_that_are_asked_for(self, tmp_path: Path) -> None:
         runs = [

@@ -42,11 +42,14 @@ def test_epsilon_falls_fast_to_the_middle_one_and_slowly_to_the_final_one(env_st
     assert exploration.annealed(run, np.array([0.001]), env_steps) == pytest.approx([expected])
 
 
-def test_pqn_explores_a_hundredth_of_the_time_at_300_000_steps_and_a_thousandth_at_2_700_000() -> None:
-    run = specify(RunSettings(game="Pong"))
+@pytest.mark.parametrize(("final_epsilon", "ends_at"), [(0.01, 0.01), (0.001, 0.001)])
+def test_a_run_explores_a_hundredth_of_the_time_at_300_000_steps_and_falls_to_a_lower_end_by_2_700_000(
+    final_epsilon: float, ends_at: float
+) -> None:
+    run = specify(RunSettings(game="Pong", final_epsilon=final_epsilon))
     final = exploration.final_epsilons(run, actor=0)
     found = [set(exploration.annealed(run, final, env_steps)) for env_steps in (300_000, 2_700_000)]
-    assert found == [{0.01}, {0.001}]
+    assert found == [{0.01}, {ends_at}]
 
 
 def test_a_final_epsilon_above_the_middle_one_is_reached_at_once_and_stays() -> None:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 from made_up import a_run
 from torch import nn
 
-from headrace_learner import run
 from headrace_proto import networks
 from headrace_proto.errors import UserError
 from headrace_proto.networks import ImageNorm, PolicyNetwork, RecurrentPolicyNetwork
-from headrace_proto.run_settings import RunSettings
 from headrace_proto.specification import LSTM_UNITS, NetworkName
 from headrace_proto.weights import Weights, decode
 
@@ -161,27 +157,6 @@ def test_frames_of_floats_are_left_as_they_are() -> None:
     before = states.clone()
     network(states)
     assert torch.equal(states, before)
-
-
-@pytest.mark.parametrize(
-    ("flags", "capabilities", "precision"),
-    [
-        ({}, {"avx512_bf16": True}, "bfloat16"),
-        ({}, {"avx512_bf16": False}, "float32"),
-        ({}, {}, "float32"),
-        ({"precision": "bfloat16"}, {}, "bfloat16"),
-        ({"precision": "float32"}, {"avx512_bf16": True}, "float32"),
-        ({"network": "mlp"}, {"avx512_bf16": True}, "float32"),
-        ({"algorithm": "nstep-q"}, {"avx512_bf16": True}, "float32"),
-        ({"algorithm": "a3c"}, {"avx512_bf16": True}, "float32"),
-        ({"preset": "gpu"}, {"avx512_bf16": True}, "float32"),
-    ],
-)
-def test_the_processor_decides_what_pqn_computes_convolutions_in_unless_somebody_says(
-    flags: dict[str, Any], capabilities: dict[str, bool], precision: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
-    assert run.specify(RunSettings(game="Pong", **flags)).precision == precision
 
 
 def test_the_network_of_vectors_has_no_other_precision() -> None:

@@ -116,13 +116,13 @@ class TestPrecedence:
     @pytest.mark.parametrize(
         ("flags", "middle", "tail"),
         [
-            ([], 0.01, 2_400_000),
-            (["--steps", "100000"], 0.01, 80_000),
-            (["--epsilon-decay-steps", "9000000"], 0.01, 1_000_000),
-            (["--middle-epsilon", "0.02", "--epsilon-tail-steps", "7"], 0.02, 7),
-            (["--middle-epsilon", "0"], 0.0, 0),
+            ([], 0.0, 0),
+            (["--final-epsilon", "0.001"], 0.01, 2_400_000),
+            (["--final-epsilon", "0.001", "--steps", "100000"], 0.01, 80_000),
+            (["--final-epsilon", "0.001", "--epsilon-decay-steps", "9000000"], 0.01, 1_000_000),
+            (["--final-epsilon", "0.001", "--middle-epsilon", "0.02", "--epsilon-tail-steps", "7"], 0.02, 7),
+            (["--final-epsilon", "0.001", "--middle-epsilon", "0"], 0.0, 0),
             (["--final-epsilon", "0.05"], 0.0, 0),
-            (["--algorithm", "nstep-q"], 0.0, 0),
             (["--preset", "gpu"], 0.0, 0),
             (["--preset", "ape-x"], 0.0, 0),
         ],
@@ -240,9 +240,29 @@ class TestEffect:
         require_effect(train_settings(*arguments, "--rollout-length", "17"))
         require_effect(train_settings("--algorithm", "a3c", "--rollout-length", "8"))
 
+    @pytest.mark.parametrize(
+        ("arguments", "line"),
+        [
+            (["--epsilon-tail-steps", "9"], "--epsilon-tail-steps 9: does nothing with --final-epsilon 0.01, which"),
+            (
+                ["--middle-epsilon", "0.01", "--final-epsilon", "0.05"],
+                "--middle-epsilon 0.01: .* --final-epsilon 0.05,",
+            ),
+            (
+                ["--middle-epsilon", "0", "--epsilon-tail-steps", "9"],
+                "--epsilon-tail-steps 9: .* --middle-epsilon 0.0;",
+            ),
+        ],
+    )
+    def test_a_slow_end_of_exploration_that_never_comes_is_refused(self, arguments: list[str], line: str) -> None:
+        with pytest.raises(UserError, match="^" + line):
+            require_effect(train_settings(*arguments))
+
     def test_what_counts_may_be_asked_for(self) -> None:
         require_effect(train_settings("--algorithm", "one-step-q", "--n-step", "3"))  # the length of its rollouts
         require_effect(train_settings("--algorithm", "nstep-q", "--n-step", "3", "--rollout-length", "8", "--double-q"))
+        require_effect(train_settings("--middle-epsilon", "0"))
+        require_effect(train_settings("--final-epsilon", "0.001", "--epsilon-tail-steps", "9"))
         require_effect(train_settings("--preset", "ape-x", "--priority-exponent", "1", "--rmsprop-alpha", "0.9"))
 
     def test_a_resumed_run_says_which_algorithm_it_is_that_counts(self) -> None:

@@ -78,7 +78,6 @@ def _implied(settings: Mapping[str, Any]) -> dict[str, Any]:
     defaults = {name: field.default for name, field in TrainSettings.model_fields.items()}
     values = preset_values({**preset, "algorithm": chosen}, {})
     implied = resolved({**defaults, **values, "algorithm": chosen, "steps": settings["steps"]})
-    implied["precision"] = implied["precision"] or settings.get("precision")  # where it was left open to the processor
     return {**implied, "algorithm": preset_values(preset, {}).get("algorithm", DEFAULT_ALGORITHM)}
 
 

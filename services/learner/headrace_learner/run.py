@@ -32,7 +32,6 @@ def specify(settings: RunSettings, name: str = "") -> RunSpecification:
     if stack > 1 and not game.is_atari:
         raise UserError(f"--frame-stack {stack}: {game.name} is not an Atari game; allowed here: 1")
     default_network: NetworkName = "dqn-2013" if networks.takes_pixels(spaces.frame_shape) else "mlp"
-    network = settings.network or default_network
     require_combination(settings)
     algorithm = algorithms.make(settings)
     run = RunSpecification(
@@ -43,9 +42,9 @@ def specify(settings: RunSettings, name: str = "") -> RunSpecification:
         rollout_length=settings.rollout_transitions,
         n_step=algorithm.n_step,
         batch_size=settings.batch_size,
-        network=network,
+        network=settings.network or default_network,
         layer_norm=settings.layer_norm,
-        precision=settings.precision or networks.default_precision(network),
+        precision=settings.precision,
         head=algorithm.head,
         lstm=settings.lstm,
         frame_shape=list(spaces.frame_shape),

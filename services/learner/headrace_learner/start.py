@@ -87,8 +87,6 @@ def serve(
 ) -> bool:
     """Train in the calling thread until done or stopped; returns whether the run's steps are done."""
     specification = run.specify(settings, run.name_of(settings.run_dir))
-    # Where the processor decided, it has: the run goes on with that, also on another one.
-    settings = settings.model_copy(update={"precision": specification.precision})
     action_names = environments.action_names(environments.find_game(settings.game))
     replay_bytes = require_memory(settings, specification)
     if checkpoint is not None:
