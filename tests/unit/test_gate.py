@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from made_up import a_run
 
@@ -584,7 +584,9 @@ def test_the_games_of_a_run_that_a_gate_knows_count_on(crash: Callable[[World], 
 def a_deterministic_run(seed: int = 1) -> World:
     """Under way, with one actor, and nothing lost."""
     world = World(seed, DETERMINISTIC, actors=1)
-    for _ in range(200):
+    for step in range(5000):  # chance decides who does something: seldom has nothing been trained after 200
+        if step >= 200 and world.trained:
+            break
         world.step_well()
     assert world.trained
     assert world.disturbance == ""
@@ -592,6 +594,7 @@ def a_deterministic_run(seed: int = 1) -> World:
 
 
 @given(seed=st.integers(0, 2**31))
+@example(seed=41869858)  # trains its first batch late
 @settings(max_examples=20, deadline=None)
 def test_a_new_learner_of_a_deterministic_run_finds_nothing_alive_and_games_that_nobody_has_played(seed: int) -> None:
     world = a_deterministic_run(seed)
