@@ -11,6 +11,7 @@ import argparse
 
 import measurement
 import peer_environments
+import played
 import training
 from measurement import Measured, Round, Table
 from training import FOREVER
@@ -37,17 +38,22 @@ def main() -> None:
         return summary(ours, theirs)
 
     measured = measurement.measure(one_round, options)
-    more = {"network": options.network, "algorithm": options.algorithm, "precision": options.precision}
-    mark = f"against_peers {options.precision}"
-    measurement.report("against_peers", [table(measured, options)], measured, options, more, mark)
+    precision = played.settings_of(arguments_of(options)).precision  # the peers' is float32
+    more = {"network": options.network, "algorithm": options.algorithm, "precision": precision}
+    mark = f"against_peers {precision}"
+    measurement.report("against_peers", [table(measured, options, precision)], measured, options, more, mark)
 
 
 def headrace_rate(options: argparse.Namespace) -> float:
     """Steps/s of `headrace train`."""
-    told = ["--game", "pong", "--network", options.network, "--algorithm", options.algorithm, "--device", "cpu"]
-    told += ["--precision", options.precision]
-    with training.started([*told, *options.of_train, "--steps", FOREVER]) as run:
+    with training.started([*arguments_of(options), "--steps", FOREVER]) as run:
         return run.window(options.warm_up_steps, options.steps).steps_per_second
+
+
+def arguments_of(options: argparse.Namespace) -> list[str]:
+    """What `headrace train` is told."""
+    told = ["--game", "pong", "--network", options.network, "--algorithm", options.algorithm, "--device", "cpu"]
+    return [*told, *options.of_train]
 
 
 def peer_rate(peer: str, options: argparse.Namespace) -> float:
@@ -67,9 +73,9 @@ def summary(ours: float, theirs: dict[str, float]) -> Round:
     }
 
 
-def table(measured: Measured, options: argparse.Namespace) -> Table:
+def table(measured: Measured, options: argparse.Namespace, precision: str) -> Table:
     """A row for each system."""
-    ours = " ".join([f"Headrace, {options.algorithm} in {options.precision}", *options.of_train])
+    ours = " ".join([f"Headrace, {options.algorithm} in {precision}", *options.of_train])
     rows = [[ours, measured.text("steps_per_second"), ""]]
     rows += [
         [PEERS[peer][0], measured.text(f"{peer}_steps_per_second"), measured.text(f"times_{peer}", 2)]
@@ -83,9 +89,6 @@ def _options() -> argparse.Namespace:
     parser = measurement.parser(__doc__)
     parser.add_argument("--network", default="dqn-2015", choices=["dqn-2013", "dqn-2015"])
     parser.add_argument("--algorithm", default="pqn")
-    parser.add_argument(
-        "--precision", default="float32", choices=["float32", "bfloat16"], help="of Headrace; peers have float32"
-    )
     parser.add_argument("--peers", nargs="+", choices=list(PEERS), default=list(PEERS))
     parser.add_argument("--warm-up-steps", type=int, help="steps before it is measured; default 5000, quick 500")
     parser.add_argument("--steps", type=int, help="steps that are measured; default 20000, quick 1000")

@@ -53,7 +53,7 @@ def main() -> None:
             return summary(alone, together, window, len(usable))
 
         measured = measurement.measure(one_round, options)
-    precision = played.precision_of(arguments)
+    precision = played.settings_of(arguments).precision
     table = [rate_table(measured, options.network, precision), cost_table(measured)]
     more = {
         "network": options.network,

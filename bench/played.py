@@ -32,11 +32,6 @@ def specify(settings: TrainSettings) -> RunSpecification:
     return run.specify(settings, "bench")
 
 
-def precision_of(arguments: list[str]) -> str:
-    """What `headrace train` with these arguments computes in here."""
-    return specify(settings_of(arguments)).precision
-
-
 def welcome(specification: RunSpecification) -> Welcome:
     """What a gate tells the first actor of a run."""
     return Welcome(actor=0, life=0, lease_seconds=10.0, transitions_address="", weights_address="", run=specification)

@@ -64,7 +64,7 @@ def main() -> None:
         return summary(last)
 
     measured = measurement.measure(one_round, options)
-    precision = played.precision_of([*told, *options.of_train])
+    precision = played.settings_of(arguments).precision
     if options.figure is not None:
         draw(measured, f"{options.network} in {precision}, {options.seconds:.0f} s at full load", options.figure)
     tables = [

@@ -98,8 +98,7 @@ def main() -> None:
     """Measure and report."""
     options = _options()
     os.environ["OMP_NUM_THREADS"] = "1"
-    arguments = ["--game", options.game, "--network", options.network, *options.of_train]
-    settings, precision = played.settings_of(arguments), played.precision_of(arguments)
+    settings = played.settings_of(["--game", options.game, "--network", options.network, *options.of_train])
     period = settings.publish_every / options.steps_per_second
 
     def one_round() -> Round:
@@ -110,9 +109,9 @@ def main() -> None:
         return values
 
     measured = measurement.measure(one_round, options)
-    more = {"network": options.network, "precision": precision, "publications_per_second": 1 / period}
-    mark = f"weights {options.network} {precision}"
-    measurement.report("weights", [table(measured, options, precision)], measured, options, more, mark)
+    more = {"network": options.network, "precision": settings.precision, "publications_per_second": 1 / period}
+    mark = f"weights {options.network} {settings.precision}"
+    measurement.report("weights", [table(measured, options, settings.precision)], measured, options, more, mark)
 
 
 def publish_to(

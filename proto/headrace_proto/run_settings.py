@@ -262,3 +262,12 @@ class RunSettings(
         if self.epsilon_tail_steps is not None:
             return self.epsilon_tail_steps
         return max(0, min(8 * self.decay_steps_of_epsilon, self.steps - self.decay_steps_of_epsilon))
+
+    @property
+    def schedules(self) -> dict[str, int | None]:
+        """The settings of schedules, resolved where they count: what they follow from may change when a run goes on."""
+        return {
+            "learning_rate_decay_steps": self.decay_steps_of_learning_rate,
+            "epsilon_decay_steps": self.decay_steps_of_epsilon,
+            "epsilon_tail_steps": self.tail_steps_of_epsilon if self.middle_of_epsilon else self.epsilon_tail_steps,
+        }

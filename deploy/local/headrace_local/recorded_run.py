@@ -104,10 +104,8 @@ def resolved(settings: Mapping[str, Any]) -> dict[str, Any]:
     run = RunSettings.model_construct(**{name: settings[name] for name in RunSettings.model_fields if name in settings})
     following = {
         "rollout_length": run.rollout_transitions,
-        "learning_rate_decay_steps": run.decay_steps_of_learning_rate,
-        "epsilon_decay_steps": run.decay_steps_of_epsilon,
         "middle_epsilon": run.middle_of_epsilon,
-        "epsilon_tail_steps": run.tail_steps_of_epsilon,
+        **run.schedules,
     }
     idle = {name: None for name in RunSettings.model_fields if not counts(run, name)}
     return {**settings, **following, **idle}

@@ -112,12 +112,7 @@ class Saver:
 
 def recorded(settings: RunSettings) -> dict[str, Any]:
     """The settings as a run keeps them, schedules resolved: it goes on with the same, whatever --steps or defaults."""
-    tail_steps = settings.tail_steps_of_epsilon if settings.middle_of_epsilon else settings.epsilon_tail_steps
-    return settings.model_dump(mode="json") | {
-        "learning_rate_decay_steps": settings.decay_steps_of_learning_rate,
-        "epsilon_decay_steps": settings.decay_steps_of_epsilon,
-        "epsilon_tail_steps": tail_steps,
-    }
+    return settings.model_dump(mode="json") | settings.schedules
 
 
 def restore(learner: Learner, checkpoint: Checkpoint) -> None:

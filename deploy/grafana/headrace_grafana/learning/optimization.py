@@ -42,7 +42,7 @@ OPTIMIZATION = Row(
         ),
         TimeSeries(
             title="Epsilon",
-            shows="Random actions in the newest batch: falls over HEADRACE_EPSILON_DECAY_STEPS, then slowly.",
+            shows="Mean share of random actions in the newest batch: falls from 1 over HEADRACE_EPSILON_DECAY_STEPS.",
             bad="It goes back up: the run was started anew, not resumed.",
             remedy="Set HEADRACE_RESUME=auto, and look whether the runs' volume is the one from before.",
             queries=(Query(largest("headrace_learner_epsilon"), "epsilon {{run}}"),),
