@@ -117,10 +117,15 @@ def tensors(optimizer: Optimizer) -> dict[str, Tensor]:
 
 
 def load_tensors(optimizer: Optimizer, saved: dict[str, Tensor]) -> None:
-    """Put back what `tensors` gave, in the memory layout of the parameters, which fused optimizers rely on."""
+    """Put back what `tensors` gave, in the memory layout of the parameters, which fused optimizers rely on.
+
+    Raises ValueError and LookupError for what is no state of such parameters.
+    """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for key, value in saved.items():
         index, name = key.split("/")
         parameter = parameters[int(index)]
-        like = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
+        if value.ndim and value.shape != parameter.shape:
+            raise ValueError(f"{key} is {list(value.shape)}, of a parameter of {list(parameter.shape)}")
+        like = torch.empty_like(parameter if value.ndim else value)
         optimizer.state[parameter][name] = like.to(parameter.device).detach().copy_(value)
