@@ -76,15 +76,18 @@ class SampledPolicy(CheckpointPolicy):
 
 
 def read(checkpoint: Checkpoint, epsilon: float, seed: int) -> CheckpointPolicy:
-    """The policy that the actors of a checkpoint played by; raises OSError or InvalidCheckpointError."""
+    """The policy of a checkpoint, for its evaluation; raises OSError or InvalidCheckpointError."""
     return make(read_network(checkpoint), checkpoint.state.run, epsilon, seed)
 
 
 def read_network(checkpoint: Checkpoint) -> ValueNetwork | PolicyNetwork:
-    """The network of that policy, as actors have it; raises OSError or InvalidCheckpointError."""
+    """The network of that policy, in evaluation mode; raises OSError or InvalidCheckpointError.
+
+    By the mean of its weights over a while, or if none was kept by those that the actors played by.
+    """
     torch.set_num_threads(1)
     network = networks.build_for(checkpoint.state.run)
-    load_copy(network, checkpoint.tensors(), "behaviour")
+    load_copy(network, checkpoint.tensors(), "evaluated", "behaviour")
     return network.eval()
 
 

@@ -11,3 +11,11 @@ def learning_rate(initial: float, decay_steps: int, env_steps: int) -> float:
 def passes_multiple(before: int, after: int, every: int) -> bool:
     """Whether a multiple of `every` lies in (before, after]: each one is noticed once, the first at `every` itself."""
     return after // every > before // every
+
+
+def kept_of_mean(most: float, batches: int) -> float:
+    """The share of itself that a running mean keeps: `most`, but less at the start of a run, which it is to forget.
+
+    After n batches (1 + n) / (10 + n), so that the mean is one of about the last ninth of them.
+    """
+    return min(most, (1 + batches) / (10 + batches))

@@ -62,7 +62,8 @@ class Learner:
     """Trains one batch after another; the same batches from the same state give the same result.
 
     online: the network that is trained; target: the copy that bootstraps, in algorithms that have one
-    behaviour: the one that actors play by, and that is evaluated; the running mean of `online`, or that itself
+    behaviour: the one that actors play by; the running mean of `online`, or that itself
+    evaluated: the one that `evaluate` and `play` act by; the running mean of `behaviour`, or that itself
     """
 
     def __init__(self, settings: RunSettings, run: RunSpecification, device: torch.device) -> None:
@@ -74,6 +75,7 @@ class Learner:
         self.algorithm = algorithms.make(settings)
         self.target = self._make_copy(run) if self.algorithm.has_target_network else self.online
         self.behaviour = self._make_copy(run) if settings.weights_average else self.online
+        self.evaluated = self._make_copy(run) if settings.evaluation_average else self.behaviour
         self.optimizer = optimizers.make(settings, self.online.parameters())
         self.counters = Counters()
 
@@ -100,7 +102,7 @@ class Learner:
         self._require_finite(loss, gradient_norm)
         optimizers.set_learning_rate(self.optimizer, rate)
         self.optimizer.step()
-        self._average_weights()
+        move_mean(self.behaviour, self.online, self.settings.weights_average)
         self.counters.updates += 1
         q_value_mean = float(evaluation.q_values.mean())
         seconds = time.perf_counter() - started
@@ -110,11 +112,6 @@ class Learner:
         copied = networks.build_for(run).to(self.device).requires_grad_(requires_grad=False)
         copied.load_state_dict(self.online.state_dict())
         return copied
-
-    def _average_weights(self) -> None:
-        if self.behaviour is not self.online:
-            average = get_ema_multi_avg_fn(self.settings.weights_average)  # type: ignore[no-untyped-call]
-            average(list(self.behaviour.parameters()), list(self.online.parameters()), None)
 
     def _learning_rate(self) -> float:
         settings = self.settings
@@ -142,6 +139,8 @@ class Learner:
         is_due = schedules.passes_multiple(before, counters.env_steps, self.settings.target_update_every)
         if self.algorithm.has_target_network and is_due:
             self.target.load_state_dict(self.online.state_dict())
+        batches = counters.env_steps // self.settings.batch_size
+        move_mean(self.evaluated, self.behaviour, schedules.kept_of_mean(self.settings.evaluation_average, batches))
 
     def parameters_are_finite(self) -> bool:
         """Whether the online network may be saved."""
@@ -151,10 +150,12 @@ class Learner:
         """Everything that a checkpoint keeps of the learner as tensors: networks, optimizer and random numbers."""
         target = self.target.state_dict() if self.algorithm.has_target_network else {}
         behaviour = self.behaviour.state_dict() if self.behaviour is not self.online else {}
+        evaluated = self.evaluated.state_dict() if self.evaluated is not self.behaviour else {}
         return {
             **{f"online/{name}": value for name, value in self.online.state_dict().items()},
             **{f"target/{name}": value for name, value in target.items()},
             **{f"behaviour/{name}": value for name, value in behaviour.items()},
+            **{f"evaluated/{name}": value for name, value in evaluated.items()},
             **{f"optimizer/{name}": value for name, value in optimizers.tensors(self.optimizer).items()},
             "random/torch": self.random.get_state(),
         }
@@ -166,6 +167,8 @@ class Learner:
             load_copy(self.target, saved, "target")
         if self.behaviour is not self.online:
             load_copy(self.behaviour, saved, "behaviour")
+        if self.evaluated is not self.behaviour:
+            load_copy(self.evaluated, saved, "evaluated", "behaviour")
         optimizers.load_tensors(self.optimizer, _within(saved, "optimizer"))
         self.random.set_state(saved["random/torch"])
 
@@ -180,13 +183,20 @@ def load_network(network: nn.Module, saved: dict[str, Tensor], prefix: str) -> N
         ) from error
 
 
-def load_copy(network: nn.Module, saved: dict[str, Tensor], prefix: str) -> None:
-    """Put the saved target or behaviour network into one; a run that has saved none begins one with its online network.
+def load_copy(network: nn.Module, saved: dict[str, Tensor], *prefixes: str) -> None:
+    """Put the first of these that a run has saved into a network: its online network, if it has none of them.
 
     Raises UserError as `load_network`.
     """
-    has_saved = any(name.startswith(f"{prefix}/") for name in saved)
-    load_network(network, saved, prefix if has_saved else "online")
+    found = {name.partition("/")[0] for name in saved}
+    load_network(network, saved, next((prefix for prefix in prefixes if prefix in found), "online"))
+
+
+def move_mean(mean: nn.Module, newest: nn.Module, kept: float) -> None:
+    """Move a running mean of weights, which keeps so much of itself, towards the newest; nothing if it is these."""
+    if mean is not newest:
+        move = get_ema_multi_avg_fn(kept)  # type: ignore[no-untyped-call]
+        move(list(mean.parameters()), list(newest.parameters()), None)
 
 
 def choose_device(choice: str) -> torch.device:
