@@ -81,7 +81,7 @@ def test_after_2000_updates_the_same_seed_has_the_same_parameters_and_another_ha
     )
     assert updates >= UPDATES
     assert updates == updates_again
-    assert {name.split("/")[0] for name in one} == {"online", "optimizer", "random"}
+    assert {name.split("/")[0] for name in one} == {"online", "evaluated", "optimizer", "random"}
     assert are_the_same(one, again)
     assert not are_the_same(one, another)
     for name in ("one", "again"):
