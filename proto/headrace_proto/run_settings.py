@@ -94,10 +94,10 @@ class OptimizerSettings(Settings):
         description="Actors play by a running mean of the weights: the share of it that an update keeps; 0 for none.",
     )
     evaluation_average: float = Field(
-        0.998,
+        0.999,
         ge=0,
         lt=1,
-        description="evaluate and play act by a running mean of the weights: the share that a batch keeps; 0 for none.",
+        description="Evaluated is a running mean of what actors play by: the share that an update keeps; 0 for none.",
     )
     publish_every: int = Field(256, ge=1, description="Steps between publications of weights.")
 

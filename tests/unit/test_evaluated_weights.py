@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ def weights_of(network: nn.Module) -> list[Tensor]:
 
 def saved(learner: Learner, folder: Path, *without: str) -> checkpoints.Checkpoint:
     tensors = {name: value for name, value in learner.tensors().items() if not name.startswith(without)}
-    return checkpoints.write(folder / "step-8", a_checkpoint_state(8, run=RUN), tensors)
+    state = a_checkpoint_state(8, run=RUN, updates=learner.counters.updates)
+    return checkpoints.write(folder / "step-8", state, tensors)
 
 
 def evaluated_of(checkpoint: checkpoints.Checkpoint) -> list[Tensor]:
@@ -43,17 +45,20 @@ def evaluated_of(checkpoint: checkpoints.Checkpoint) -> list[Tensor]:
 
 
 @given(st.floats(0.0, 0.9999), st.integers(0, 10**7))
-def test_a_mean_keeps_no_more_than_it_is_told_and_forgets_the_start_of_a_run(most: float, batches: int) -> None:
-    kept = schedules.kept_of_mean(most, batches)
-    assert 0 <= kept <= most
-    assert kept <= schedules.kept_of_mean(most, batches + 1)
-    assert kept == most or kept == (1 + batches) / (10 + batches)
+def test_a_mean_keeps_no_more_than_it_is_told_and_the_more_the_later(largest: float, updates: int) -> None:
+    kept = schedules.share_kept(largest, updates)
+    assert 0 <= kept <= largest
+    assert kept <= schedules.share_kept(largest, updates + 1)
 
 
-def test_each_batch_moves_the_mean_towards_the_newest_weights() -> None:
-    learner = a_learner(evaluation_average=0.2)
+def test_of_the_first_half_of_a_run_nothing_is_left_in_the_mean() -> None:
+    assert math.prod(schedules.share_kept(0.999, update) for update in range(500, 1000)) < 0.003
+
+
+def test_each_update_moves_the_mean_towards_the_newest_weights() -> None:
+    learner = a_learner(evaluation_average=0.15)
     expected = weights_of(learner.online)
-    for batch, kept in zip(batches(2), (2 / 11, 0.2), strict=True):  # of the second batch 3 / 12 is more than is told
+    for batch, kept in zip(batches(2), (0.1, 0.15), strict=True):  # 2 / 11 would be more than is told
         learner.train(batch)
         newest = weights_of(learner.online)
         expected = [kept * mean + (1 - kept) * new for mean, new in zip(expected, newest, strict=True)]
@@ -65,6 +70,17 @@ def test_actors_play_by_the_newest_weights_all_the_same() -> None:
     learner = a_learner()
     assert learner.evaluated is not learner.behaviour
     assert learner.behaviour is learner.online
+
+
+def test_each_minibatch_moves_it() -> None:
+    in_two, in_one = a_learner(minibatches=2, evaluation_average=0.5), a_learner(minibatches=1, evaluation_average=0.5)
+    shares: list[float] = []
+    for learner in (in_two, in_one):
+        for value in learner.evaluated.parameters():
+            value.fill_(1e6)
+        learner.train(batches(1)[0])
+        shares.append(float(next(learner.evaluated.parameters()).mean()) / 1e6)
+    assert shares == pytest.approx([0.1 * 2 / 11, 0.1], rel=1e-3)
 
 
 def test_where_actors_play_by_a_mean_it_is_one_of_what_they_play_by() -> None:
@@ -98,6 +114,15 @@ def test_the_mean_goes_on_bit_for_bit(tmp_path: Path) -> None:
         straight.train(batch)
         resumed.train(batch)
     assert all(map(torch.equal, weights_of(resumed.evaluated), weights_of(straight.evaluated)))
+
+
+def test_a_run_may_go_on_without_it(tmp_path: Path) -> None:
+    stopped = a_learner()
+    stopped.train(batches(1)[0])
+    resumed = a_learner(evaluation_average=0.0, seed=7)
+    saving.restore(resumed, saved(stopped, tmp_path))
+    assert resumed.evaluated is resumed.online
+    assert all(map(torch.equal, weights_of(resumed.online), weights_of(stopped.online)))
 
 
 @pytest.mark.parametrize("weights_average", [0.0, 0.5])

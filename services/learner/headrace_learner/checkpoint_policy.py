@@ -83,7 +83,7 @@ def read(checkpoint: Checkpoint, epsilon: float, seed: int) -> CheckpointPolicy:
 def read_network(checkpoint: Checkpoint) -> ValueNetwork | PolicyNetwork:
     """The network of that policy, in evaluation mode; raises OSError or InvalidCheckpointError.
 
-    By the mean of its weights over a while, or if none was kept by those that the actors played by.
+    Its weights are the running mean that the checkpoint holds, or, if it holds none, those that its actors played by.
     """
     torch.set_num_threads(1)
     network = networks.build_for(checkpoint.state.run)

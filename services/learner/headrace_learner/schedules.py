@@ -13,9 +13,9 @@ def passes_multiple(before: int, after: int, every: int) -> bool:
     return after // every > before // every
 
 
-def kept_of_mean(most: float, batches: int) -> float:
-    """The share of itself that a running mean keeps: `most`, but less at the start of a run, which it is to forget.
+def share_kept(largest: float, updates: int) -> float:
+    """What an exponential moving average keeps of itself: `largest`, but less at the start of a run, which it forgets.
 
-    After n batches (1 + n) / (10 + n), so that the mean is one of about the last ninth of them.
+    After n updates (1 + n) / (10 + n), so that the mean is one of about the last ninth of them.
     """
-    return min(most, (1 + batches) / (10 + batches))
+    return min(largest, (1 + updates) / (10 + updates))

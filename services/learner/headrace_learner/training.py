@@ -63,7 +63,7 @@ class Learner:
 
     online: the network that is trained; target: the copy that bootstraps, in algorithms that have one
     behaviour: the one that actors play by; the running mean of `online`, or that itself
-    evaluated: the one that `evaluate` and `play` act by; the running mean of `behaviour`, or that itself
+    evaluated: the one that evaluation acts by; the running mean of `behaviour`, or that itself
     """
 
     def __init__(self, settings: RunSettings, run: RunSpecification, device: torch.device) -> None:
@@ -102,7 +102,7 @@ class Learner:
         self._require_finite(loss, gradient_norm)
         optimizers.set_learning_rate(self.optimizer, rate)
         self.optimizer.step()
-        move_mean(self.behaviour, self.online, self.settings.weights_average)
+        self._move_means()
         self.counters.updates += 1
         q_value_mean = float(evaluation.q_values.mean())
         seconds = time.perf_counter() - started
@@ -112,6 +112,11 @@ class Learner:
         copied = networks.build_for(run).to(self.device).requires_grad_(requires_grad=False)
         copied.load_state_dict(self.online.state_dict())
         return copied
+
+    def _move_means(self) -> None:
+        move_mean(self.behaviour, self.online, self.settings.weights_average)
+        kept = schedules.share_kept(self.settings.evaluation_average, self.counters.updates)
+        move_mean(self.evaluated, self.behaviour, kept)
 
     def _learning_rate(self) -> float:
         settings = self.settings
@@ -139,8 +144,6 @@ class Learner:
         is_due = schedules.passes_multiple(before, counters.env_steps, self.settings.target_update_every)
         if self.algorithm.has_target_network and is_due:
             self.target.load_state_dict(self.online.state_dict())
-        batches = counters.env_steps // self.settings.batch_size
-        move_mean(self.evaluated, self.behaviour, schedules.kept_of_mean(self.settings.evaluation_average, batches))
 
     def parameters_are_finite(self) -> bool:
         """Whether the online network may be saved."""
