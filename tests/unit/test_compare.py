@@ -177,7 +177,7 @@ class TestGroups:
 
     def test_what_changes_evaluation_alone_makes_no_other_curve(self, tmp_path: Path) -> None:
         runs = [read_run(tmp_path / "a"), read_run(tmp_path / "b", "--evaluation-average", "0")]
-        assert list(self.labels(*runs)) == ["pqn"]
+        assert list(self.labels(*runs)) == ["algorithm=pqn"]
 
     def test_a_label_leaves_out_what_follows_from_the_preset(self, tmp_path: Path) -> None:
         runs = [read_run(tmp_path / "a"), read_run(tmp_path / "b", "--preset", "paper")]
