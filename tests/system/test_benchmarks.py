@@ -60,12 +60,11 @@ def test_startup_prints_seconds_and_memory() -> None:
 def test_a_profile_tells_what_is_outside_ale_torch_and_zmq_by_service(tmp_path: Path) -> None:
     figure = tmp_path / "profile.png"
 
-    found = printed("profiles", *SMALL, "--figure", str(figure))
+    found = printed("profiles", *SMALL, "--seconds", "10", "--figure", str(figure))  # few samples on a busy machine
 
     for service in ("actor", "learner", "gate"):
         assert 0 < found[f"{service} outside"] < 2
-        assert service in found["functions"]
-    assert any(found["functions"].values()), "on a busy machine few samples are taken of a service"
+        assert found["functions"][service]
     assert figure.stat().st_size > 10_000
 
 

@@ -12,18 +12,8 @@ from headrace_proto.errors import UserError
 from headrace_proto.presets import DEFAULT_ALGORITHM, preset_values
 from headrace_proto.settings import TrainSettings
 
-_OF_EVALUATION = {"evaluation_average"}
-_NOT_COMPARED = {
-    "seed",
-    "steps",
-    "preset",
-    "name",
-    "runs",
-    "resume",
-    "save_every",
-    "keep",
-    "log_level",
-} | _OF_EVALUATION
+_NOT_COMPARED = {"seed", "steps", "preset", "name", "runs", "resume", "save_every", "keep", "log_level"}
+_NOT_COMPARED |= {"evaluation_average"}  # nothing that is trained depends on it
 COMPARED = [name for name in TrainSettings.model_fields if name not in _NOT_COMPARED]
 """The settings that tell runs apart. What a preset sets is among them; which one set it makes no difference."""
 

@@ -108,6 +108,12 @@ class Learner:
         seconds = time.perf_counter() - started
         return Update(loss, q_value_mean, gradient_norm, rate, seconds, evaluation.logged, evaluation.minibatch)
 
+    def _networks(self) -> dict[str, nn.Module]:
+        """By its name in a checkpoint each network that is one of its own."""
+        named = {"evaluated": self.evaluated, "behaviour": self.behaviour, "target": self.target, "online": self.online}
+        names = {network: name for name, network in named.items()}  # one that stands for others has the last name
+        return {name: network for network, name in names.items()}
+
     def _make_copy(self, run: RunSpecification) -> nn.Module:
         copied = networks.build_for(run).to(self.device).requires_grad_(requires_grad=False)
         copied.load_state_dict(self.online.state_dict())
@@ -151,27 +157,20 @@ class Learner:
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that a checkpoint keeps of the learner as tensors: networks, optimizer and random numbers."""
-        target = self.target.state_dict() if self.algorithm.has_target_network else {}
-        behaviour = self.behaviour.state_dict() if self.behaviour is not self.online else {}
-        evaluated = self.evaluated.state_dict() if self.evaluated is not self.behaviour else {}
         return {
-            **{f"online/{name}": value for name, value in self.online.state_dict().items()},
-            **{f"target/{name}": value for name, value in target.items()},
-            **{f"behaviour/{name}": value for name, value in behaviour.items()},
-            **{f"evaluated/{name}": value for name, value in evaluated.items()},
+            **{
+                f"{name}/{key}": value
+                for name, network in self._networks().items()
+                for key, value in network.state_dict().items()
+            },
             **{f"optimizer/{name}": value for name, value in optimizers.tensors(self.optimizer).items()},
             "random/torch": self.random.get_state(),
         }
 
     def load_tensors(self, saved: dict[str, Tensor]) -> None:
         """Put back what `tensors` gave; raises UserError if it is of another network."""
-        load_network(self.online, saved, "online")
-        if self.algorithm.has_target_network:
-            load_copy(self.target, saved, "target")
-        if self.behaviour is not self.online:
-            load_copy(self.behaviour, saved, "behaviour")
-        if self.evaluated is not self.behaviour:
-            load_copy(self.evaluated, saved, "evaluated", "behaviour")
+        for name, network in self._networks().items():
+            load_copy(network, saved, name, *(["behaviour"] if name == "evaluated" else []))
         optimizers.load_tensors(self.optimizer, _within(saved, "optimizer"))
         self.random.set_state(saved["random/torch"])
 
