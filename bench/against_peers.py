@@ -1,8 +1,8 @@
-"""Against peers: steps/s of a training in which each transition is trained once, on Pong with the 2015 trunk.
+"""Against peers: steps/s of a training in which each transition is trained once, on Pong with the same trunk.
 
 In every round Headrace and each peer train in turn, alone on the machine. Peers run in the arrangement that was fastest
-on two cores of those that were tried (docs/performance.md), each in an environment of its own that is installed when
-it is first asked for.
+on two cores of those that were tried (docs/performance.md), the ancestor in its own, each in an environment of its own
+that is installed when it is first asked for.
 """
 
 from __future__ import annotations
@@ -22,8 +22,14 @@ PEERS: dict[str, tuple[str, list[str]]] = {
     "stable_baselines3_a2c": ("Stable-Baselines3 A2C, 16 environments, two threads", ["--threads", "2"]),
     "cleanrl_pqn": ("PQN as CleanRL has it, one epoch, two threads (own driver)", ["--epochs", "1", "--threads", "2"]),
     "rllib_impala": ("RLlib IMPALA, one env runner", []),
+    "grzego_async_rl": ("Grzego/async-rl, n-step Q-learning, four processes (own driver)", []),
 }
 """What each is called in the table, and how its driver is told to run."""
+OF_A_NETWORK = {
+    "dqn-2015": ["stable_baselines3_a2c", "cleanrl_pqn", "rllib_impala"],
+    "dqn-2013": ["grzego_async_rl"],
+}
+"""Which of them have the same trunk."""
 
 
 def main() -> None:
@@ -40,7 +46,7 @@ def main() -> None:
     measured = measurement.measure(one_round, options)
     precision = played.settings_of(arguments_of(options)).precision  # the peers' is float32
     more = {"network": options.network, "algorithm": options.algorithm, "precision": precision}
-    mark = f"against_peers {precision}"
+    mark = f"against_peers {options.network} {precision}"
     measurement.report("against_peers", [table(measured, options, precision)], measured, options, more, mark)
 
 
@@ -89,11 +95,14 @@ def _options() -> argparse.Namespace:
     parser = measurement.parser(__doc__)
     parser.add_argument("--network", default="dqn-2015", choices=["dqn-2013", "dqn-2015"])
     parser.add_argument("--algorithm", default="pqn")
-    parser.add_argument("--peers", nargs="+", choices=list(PEERS), default=list(PEERS))
+    parser.add_argument("--peers", nargs="+", choices=list(PEERS), help="default: all with that network")
     parser.add_argument("--warm-up-steps", type=int, help="steps before it is measured; default 5000, quick 500")
     parser.add_argument("--steps", type=int, help="steps that are measured; default 20000, quick 1000")
     training.add_flags(parser)
     options = parser.parse_args()
+    options.peers = options.peers or OF_A_NETWORK[options.network]
+    if others := sorted(set(options.peers) - set(OF_A_NETWORK[options.network])):
+        parser.error(f"--peers {' '.join(others)}: not with --network {options.network}")
     options.warm_up_steps = options.warm_up_steps or (500 if options.quick else 5_000)
     options.steps = options.steps or (1_000 if options.quick else 20_000)
     return options

@@ -1,7 +1,8 @@
 """How every driver of a peer is told what to do and says how fast it was; needs nothing but Python.
 
 A driver trains Pong with a peer in an environment of its own, calls `Meter.at` with the env steps trained so far, agent
-steps of four frames each, and stops when that says so. It then prints one JSON object.
+steps of four frames each (the ancestor's: of three, on average), and stops when that says so. It then prints one JSON
+object.
 """
 
 from __future__ import annotations
