@@ -84,6 +84,7 @@ def a_rollout(run: RunSpecification, length: int, seed: int = 0, **changes: Any)
         "actions": random.integers(run.actions, size=length).astype(np.int32),
         "rewards": random.normal(size=length).clip(-clip, clip).astype(np.float32),
         "behaviour_probabilities": np.full(length, 0.5, np.float32),
+        "behaviour_values": random.normal(size=length).astype(np.float32) if run.head == "values" else None,
         "recurrent_state": None,
         "terminated": False,
         "truncated": False,

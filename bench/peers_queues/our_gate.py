@@ -136,6 +136,7 @@ def _rollout(frames: NDArray[Any], environment: int) -> Rollout:
         actions=np.arange(ROLLOUT_LENGTH, dtype=np.int32) % 2,
         rewards=np.arange(ROLLOUT_LENGTH, dtype=np.float32),
         behaviour_probabilities=np.full(ROLLOUT_LENGTH, 0.5, np.float32),
+        behaviour_values=np.full(ROLLOUT_LENGTH, 1.5, np.float32),
         recurrent_state=None,
         terminated=False,
         truncated=False,

@@ -7,5 +7,5 @@ from __future__ import annotations
 
 __version__ = "0.1.0"
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 """Version of the wire format; a peer that speaks another one is refused at JOIN."""

@@ -24,6 +24,7 @@ FIELDS = {
     "actions",
     "rewards",
     "behaviour_probabilities",
+    "behaviour_values",
     "recurrent_state",
     "terminated",
     "truncated",
@@ -45,6 +46,7 @@ class Rollout:
 
     frames: uint8 or float32 [T+S, *frame_shape]
     actions: int32 [T]; rewards: float32 [T], clipped if the run clips; behaviour_probabilities: float32 [T]
+    behaviour_values: float32 [T], the highest value of each state by the weights that acted; None with a policy
     recurrent_state: float32 [2, LSTM_UNITS], hidden state and cell before the first state; None without an LSTM
     episode_return, episode_length: raw score and env_steps of the whole game if it ended here, else None
     """
@@ -53,6 +55,7 @@ class Rollout:
     actions: NDArray[np.int32]
     rewards: NDArray[np.float32]
     behaviour_probabilities: NDArray[np.float32]
+    behaviour_values: NDArray[np.float32] | None
     recurrent_state: NDArray[np.float32] | None
     terminated: bool
     truncated: bool
@@ -85,7 +88,7 @@ def max_payload_bytes(run: RunSpecification) -> int:
     """Upper limit of an encoded rollout of the run, in bytes."""
     frame = math.prod(run.frame_shape) * np.dtype(run.frame_dtype).itemsize
     recurrent = 2 * LSTM_UNITS * 4 if run.lstm else 0
-    return (run.rollout_length + run.frame_stack) * frame + run.rollout_length * 12 + recurrent + 2048
+    return (run.rollout_length + run.frame_stack) * frame + run.rollout_length * 16 + recurrent + 2048
 
 
 def _check(rollout: Rollout, run: RunSpecification, count: int) -> None:
@@ -94,6 +97,10 @@ def _check(rollout: Rollout, run: RunSpecification, count: int) -> None:
     _check_array("actions", rollout.actions, "<i4", (count,))
     _check_array("rewards", rollout.rewards, "<f4", (count,))
     _check_array("behaviour_probabilities", rollout.behaviour_probabilities, "<f4", (count,))
+    if run.head == "values":
+        _check_array("behaviour_values", rollout.behaviour_values, "<f4", (count,))
+    elif rollout.behaviour_values is not None:
+        raise WireError("malformed", "behaviour_values is nil where the run's network has a policy")
     if run.lstm:
         _check_array("recurrent_state", rollout.recurrent_state, "<f4", (2, LSTM_UNITS))
     elif rollout.recurrent_state is not None:
@@ -103,22 +110,26 @@ def _check(rollout: Rollout, run: RunSpecification, count: int) -> None:
     _check_episode(rollout)
     if rollout.actions.min() < 0 or rollout.actions.max() >= run.actions:
         raise WireError("malformed", f"an action is outside 0..{run.actions - 1}")
-    for name in ("rewards", "behaviour_probabilities", "frames", "recurrent_state"):
+    _check_numbers(rollout, run)
+
+
+def _check_numbers(rollout: Rollout, run: RunSpecification) -> None:
+    """Every float is finite and within its limit, but for values: what is too large for one the learner knows."""
+    reward = run.reward_clip or LARGEST_NUMBER
+    limits = {
+        "rewards": (-reward, reward),
+        "behaviour_probabilities": (0.0, 1.0),
+        "frames": (-LARGEST_NUMBER, LARGEST_NUMBER),
+        "recurrent_state": (-LARGEST_NUMBER, LARGEST_NUMBER),
+    }
+    for name, (least, most) in limits.items():
         array = getattr(rollout, name)
-        if array is not None and array.dtype.kind == "f" and not np.isfinite(array).all():
+        if array is None or array.dtype.kind != "f":
+            continue
+        if not np.isfinite(array).all():
             raise WireError("not_finite", f"{name} has a number that is not finite")
-    _check_size("rewards", rollout.rewards, run.reward_clip or LARGEST_NUMBER)
-    for name, array in (("frames", rollout.frames), ("recurrent_state", rollout.recurrent_state)):
-        if array is not None and array.dtype.kind == "f":
-            _check_size(name, array, LARGEST_NUMBER)
-    probabilities = rollout.behaviour_probabilities
-    if probabilities.min() < 0 or probabilities.max() > 1:
-        raise WireError("malformed", "a behaviour probability is outside 0..1")
-
-
-def _check_size(name: str, array: NDArray[Any], most: float) -> None:
-    if np.abs(array).max() > np.float32(most):
-        raise WireError("malformed", f"{name} has a number beyond -{most:g}..{most:g}")
+        if array.min() < np.float32(least) or array.max() > np.float32(most):
+            raise WireError("malformed", f"{name} has a number outside {least:g}..{most:g}")
 
 
 def _check_scalars(rollout: Rollout, run: RunSpecification) -> None:

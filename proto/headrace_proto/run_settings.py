@@ -16,12 +16,14 @@ from headrace_proto.specification import ABOVE_COUNT, ABOVE_STEPS, ExplorationKi
 
 OptimizerName = Literal["radam", "adam", "rmsprop", "rmsprop-keras"]
 TracesName = Literal["peng", "importance", "retrace"]
+BootstrapName = Literal["behaviour", "newest"]
 ReplayName = Literal["none", "uniform", "prioritized"]
 
-HELD_BEFORE = {"precision": "float32", "middle_epsilon": 0.0}
+HELD_BEFORE = {"precision": "float32", "middle_epsilon": 0.0, "bootstrap": "newest"}
 """What held of settings that are younger than some runs' folders, which do not have them."""
 
 WITH_PQN = CountsWith("algorithm", "pqn")
+WITH_PENGS_TRACES = CountsWith("traces", "peng")
 WITH_A3C = CountsWith("algorithm", "a3c")
 WITH_VALUES = CountsWith("algorithm", "pqn", "nstep-q", "one-step-q", "one-step-sarsa")
 WITH_N_STEPS = CountsWith("algorithm", "nstep-q", "a3c")
@@ -42,6 +44,10 @@ class AlgorithmSettings(Settings):
     trace_decay: Annotated[float, WITH_PQN] = Field(0.65, ge=0, le=1, description="Lambda of Q(lambda), in pqn.")
     traces: Annotated[TracesName, WITH_PQN] = Field(
         "peng", description="How pqn's traces are cut: never, by lag, or by Retrace."
+    )
+    bootstrap: Annotated[BootstrapName, WITH_PENGS_TRACES] = Field(
+        "behaviour",
+        description="Whose values pqn's returns contain: of the weights that acted, or the newest, which costs passes.",
     )
     n_step: Annotated[int, WITH_N_STEPS, WITHOUT_ROLLOUT_LENGTH] = Field(
         5, ge=1, le=256, description="Steps of the n-step return, in nstep-q and a3c."

@@ -19,11 +19,13 @@ class Choices(NamedTuple):
 
     actions: int64 [N]
     probabilities: float32 [N], of these actions under the policy that chose them
+    values: float32 [N], the highest value of each state; None of a policy, which is chosen by without values
     recurrent_states: float32 [N, 2, LSTM_UNITS], what the network remembered before; None without an LSTM
     """
 
     actions: NDArray[np.int64]
     probabilities: NDArray[np.float32]
+    values: NDArray[np.float32] | None = None
     recurrent_states: NDArray[np.float32] | None = None
 
 
@@ -45,7 +47,7 @@ class Sampler:
             logits, after = self._network.step(torch.from_numpy(states), before)
         self._recurrent_states = None if after is None else after.numpy()
         actions, probabilities = sample(logits.numpy(), uniforms)
-        return Choices(actions, probabilities, None if before is None else before.numpy())
+        return Choices(actions, probabilities, recurrent_states=None if before is None else before.numpy())
 
     def begin_game(self, environment: int) -> None:
         """The next state of an environment is the first one of a game: what came before is forgotten."""

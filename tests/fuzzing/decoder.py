@@ -21,7 +21,7 @@ RUNS = (
     RUN.model_copy(update={"frame_shape": [4], "frame_dtype": "<f4", "frame_stack": 1, "actions": 2}),
 )
 REASONS = {*REFUSAL_REASONS, *REJECTION_REASONS}
-LSTM_ROLLOUT = replace(ROLLOUT, recurrent_state=np.zeros((2, 256), np.float32))
+LSTM_ROLLOUT = replace(ROLLOUT, behaviour_values=None, recurrent_state=np.zeros((2, 256), np.float32))
 
 
 def one_input(data: bytes) -> None:

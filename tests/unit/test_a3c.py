@@ -44,7 +44,8 @@ def a_game(*policies: list[float], probability: float = 0.5, **changes: Any) -> 
         "rewards": np.array([1, 2], np.float32),
         "behaviour_probabilities": np.full(2, probability, np.float32),
     }
-    return a_batch(a_run(head="policy"), [a_rollout(a_run(), 2, **{**fields, **changes})])
+    run = a_run(head="policy")
+    return a_batch(run, [a_rollout(run, 2, **{**fields, **changes})])
 
 
 def a3c(**settings: Any) -> A3C:

@@ -47,6 +47,7 @@ def a_game(*, terminated: bool = False, truncated: bool = False) -> Batch:
         frames=FRAMES,
         actions=np.array([0, 1, 0], np.int32),
         rewards=np.array([1, 2, 4], np.float32),
+        behaviour_values=np.array([2, 4, 6], np.float32),
         terminated=terminated,
         truncated=truncated,
     )
@@ -102,7 +103,7 @@ def test_n_step_with_n_1_is_one_step_q(double_q: bool, reduction: str) -> None:
     for algorithm in ("nstep-q", "one-step-q"):
         settings = RunSettings(algorithm=algorithm, n_step=1, double_q=double_q, loss_reduction=reduction)
         online = Table(-0.5)
-        evaluation = algorithms.make(settings).evaluate(batch, online, TARGET)
+        (evaluation,) = algorithms.make(settings).evaluations(batch, online, TARGET, torch.Generator())
         evaluation.loss.backward()  # type: ignore[no-untyped-call]
         assert online.factor.grad is not None
         results.append((float(evaluation.loss.detach()), float(online.factor.grad)))
@@ -115,20 +116,57 @@ def test_one_step_q_tells_the_actors_one_step_whatever_n_step_is() -> None:
 
 
 def pqn_targets(batch: Batch, **settings: Any) -> list[float]:
-    algorithm = PQN(RunSettings(**{"algorithm": "pqn", "discount": 0.5, "trace_decay": 0.5, **settings}))
-    targets: list[float] = algorithm.targets(batch, Table()(batch.states).detach()).tolist()
-    return targets
+    algorithm = pqn(**settings)
+    _, targets = algorithm.begin(batch, Table(), torch.arange(len(batch)))
+    found: list[float] = targets.tolist()
+    return found
 
 
 LAST = 4 + 8 / 2
 """G of the last transition of `a_game`: the best value of the state after it is 8, before that 6 and 4."""
 
 
-def test_pqn_targets_by_hand() -> None:
+@pytest.mark.parametrize("bootstrap", ["behaviour", "newest"])
+def test_pqn_targets_by_hand(bootstrap: str) -> None:
     middle = 2 + (6 + LAST) / 4
-    assert pqn_targets(a_game()) == [1 + (4 + middle) / 4, middle, LAST]
-    assert pqn_targets(a_game(terminated=True))[-1] == 4
-    assert pqn_targets(a_game(truncated=True))[-1] == LAST
+    assert pqn_targets(a_game(), bootstrap=bootstrap) == [1 + (4 + middle) / 4, middle, LAST]
+    assert pqn_targets(a_game(terminated=True), bootstrap=bootstrap)[-1] == 4
+    assert pqn_targets(a_game(truncated=True), bootstrap=bootstrap)[-1] == LAST
+
+
+ACTED = np.array([20, 40, 60], np.float32)
+"""Values that an actor found in the states of `a_game`, by weights that valued them ten times as much."""
+
+
+def test_pqn_bootstraps_within_a_rollout_what_the_actor_found_there_and_at_its_end_the_newest_value() -> None:
+    middle = 2 + (60 + LAST) / 4
+    assert pqn_targets(replace(a_game(), behaviour_values=ACTED)) == [1 + (40 + middle) / 4, middle, LAST]
+
+
+@pytest.mark.parametrize(
+    "settings", [{"bootstrap": "newest"}, {"traces": "importance"}, {"traces": "retrace"}], ids=str
+)
+def test_what_asks_for_newest_values_has_them(settings: dict[str, Any]) -> None:
+    assert pqn_targets(replace(a_game(), behaviour_values=ACTED), **settings) == pqn_targets(a_game(), **settings)
+
+
+@pytest.mark.parametrize("lie", [np.inf, 3e38, 1e9])
+def test_a_value_that_no_state_can_be_worth_counts_as_the_most_that_one_can(lie: float) -> None:
+    lied = replace(a_game(), behaviour_values=np.array([0, lie, -lie], np.float32))
+    most = replace(a_game(), behaviour_values=np.array([0, 4, -4], np.float32))  # rewards of 2, a discount of 0.5
+    assert pqn_targets(lied, reward_clip=2.0) == pqn_targets(most, reward_clip=2.0) != pqn_targets(a_game())
+
+
+def test_a_value_that_is_no_number_counts_as_nothing() -> None:
+    lied, nothing = (replace(a_game(), behaviour_values=np.array([0, value, 6], np.float32)) for value in (np.nan, 0.0))
+    assert pqn_targets(lied) == pqn_targets(nothing)
+
+
+def test_pqn_keeps_the_values_of_several_rollouts_apart() -> None:
+    run_ = a_run(rollout_length=5)
+    rollouts = [a_rollout(run_, 4, 1), a_rollout(run_, 2, 2, terminated=True), a_rollout(run_, 1, 3)]
+    apart = [target for rollout in rollouts for target in pqn_targets(a_batch(run_, [rollout]))]
+    assert pqn_targets(a_batch(run_, rollouts)) == pytest.approx(apart)
 
 
 def test_retrace_cuts_the_trace_after_an_action_that_was_not_greedy() -> None:
@@ -160,11 +198,12 @@ def test_an_action_that_an_actor_would_never_choose_keeps_its_trace_and_breaks_n
     assert np.isfinite(pqn_targets(exploring, traces="importance")).all()
 
 
-def test_pqn_bootstraps_from_the_newest_values_and_lets_no_gradient_through_them() -> None:
+@pytest.mark.parametrize("bootstrap", ["behaviour", "newest"])
+def test_pqn_lets_no_gradient_through_what_it_bootstraps(bootstrap: str) -> None:
     online = Table()
     batch = a_game()
-    settings = RunSettings(discount=0.5, trace_decay=0.5, loss="squared")
-    evaluation = PQN(settings).evaluate(batch, online, online)
+    algorithm = pqn(minibatches=1, loss="squared", bootstrap=bootstrap)
+    (evaluation,) = algorithm.evaluations(batch, online, online, torch.Generator())
     evaluation.loss.backward()  # type: ignore[no-untyped-call]
     taken, targets = [1.0, 4.0, 6.0], pqn_targets(batch)
     errors = [value - target for value, target in zip(taken, targets, strict=True)]
@@ -182,7 +221,7 @@ def two_games() -> Batch:
 def test_pqns_minibatches_share_out_the_batch(minibatches: int) -> None:
     batch, online = two_games(), Table()
     evaluations = pqn(minibatches=minibatches).evaluations(batch, online, online, torch.Generator())
-    trained = [np.arange(10) if each.minibatch is None else each.minibatch for each in evaluations]
+    trained = [each.minibatch for each in evaluations if each.minibatch is not None]
     assert sorted(np.concatenate(trained)) == list(range(10))
     assert len(trained) == min(minibatches, 10)
     assert max(map(len, trained)) - min(map(len, trained)) <= 1
@@ -199,11 +238,11 @@ def test_pqns_minibatches_are_shuffled_by_the_runs_seed() -> None:
     assert order(1) == order(1) != order(2)
 
 
-def test_pqns_minibatches_have_new_values_and_the_targets_of_before_the_first_step() -> None:
+@pytest.mark.parametrize("bootstrap", ["behaviour", "newest"])
+def test_pqns_minibatches_have_new_values_and_the_targets_of_before_the_first_step(bootstrap: str) -> None:
     batch, online = two_games(), Table()
-    algorithm = pqn(minibatches=2, loss="squared")
-    with torch.no_grad():
-        targets = torch.from_numpy(algorithm.targets(batch, online(batch.states)))
+    algorithm = pqn(minibatches=2, loss="squared", bootstrap=bootstrap)
+    _, targets = algorithm.begin(batch, online, torch.arange(10))
     for evaluation in algorithm.evaluations(batch, online, online, torch.Generator()):
         rows = torch.as_tensor(evaluation.minibatch)
         values = online(batch.states)[rows].gather(1, batch.actions[rows].unsqueeze(1)).squeeze(1)
@@ -213,16 +252,23 @@ def test_pqns_minibatches_have_new_values_and_the_targets_of_before_the_first_st
             online.factor.add_(1)  # as an optimizer step would
 
 
-def test_pqn_evaluates_every_state_once_before_the_first_step_and_then_the_other_minibatches() -> None:
+@pytest.mark.parametrize(
+    ("bootstrap", "passes"),
+    [
+        ("behaviour", [5, 2, 5]),  # the first minibatch, the two last states, the second minibatch
+        ("newest", [5, 7, 5]),  # the first minibatch, the other states and the two last ones, the second minibatch
+    ],
+)
+def test_how_many_states_pqn_evaluates_for_a_batch_of_two_minibatches(bootstrap: str, passes: list[int]) -> None:
     batch, online = two_games(), Table()
     evaluated: list[int] = []
     online.register_forward_hook(lambda _, states, __: evaluated.append(len(states[0])))
-    list(pqn(minibatches=2).evaluations(batch, online, online, torch.Generator()))
-    assert evaluated == [5, 7, 5]  # the first minibatch, the other states and the two last ones, the second minibatch
+    list(pqn(minibatches=2, bootstrap=bootstrap).evaluations(batch, online, online, torch.Generator()))
+    assert evaluated == passes
 
 
 def pqn(**settings: Any) -> PQN:
-    return PQN(RunSettings(discount=0.5, trace_decay=0.5, **settings))
+    return PQN(RunSettings(**{"discount": 0.5, "trace_decay": 0.5, "reward_clip": 0, **settings}))
 
 
 def sarsa_targets(batch: Batch) -> list[float]:
@@ -247,9 +293,9 @@ def test_sarsa_follows_the_actions_of_each_rollout_alone() -> None:
 
 def test_what_q_learning_says_of_errors_is_targets_less_values() -> None:
     algorithm = algorithms.make(RunSettings(algorithm="nstep-q", discount=0.5, n_step=3))
-    errors = algorithm.evaluate(a_game(), ONLINE, TARGET).errors
-    assert errors is not None
-    assert errors.tolist() == [13 + 1, 24 + 4, 44 + 6]
+    (evaluation,) = algorithm.evaluations(a_game(), ONLINE, TARGET, torch.Generator())
+    assert evaluation.errors is not None
+    assert evaluation.errors.tolist() == [13 + 1, 24 + 4, 44 + 6]
 
 
 def test_losses_by_hand() -> None:
@@ -276,7 +322,8 @@ def two_unequal_games() -> Batch:
     """`a_game` with the actions 0, 0, 1, and a last transition in (2 3): action 1, reward 3, and the game is over."""
     actions = np.array([0, 0, 1], np.int32)
     rewards = np.array([1, 2, 4], np.float32)
-    longer = a_rollout(a_run(), 3, frames=FRAMES, actions=actions, rewards=rewards)
+    acted = np.array([2, 4, 6], np.float32)
+    longer = a_rollout(a_run(), 3, frames=FRAMES, actions=actions, rewards=rewards, behaviour_values=acted)
     frames = np.array([[2, 3, 0, 0], [9, 9, 0, 0]], np.float32)
     last: dict[str, Any] = {
         "actions": np.array([1], np.int32),
@@ -325,16 +372,18 @@ def test_the_loss_of_a_replays_sample_by_hand(algorithm: str, reduction: str, lo
 @HUBER_OR_SQUARED
 @REDUCTIONS
 @pytest.mark.parametrize("minibatches", [1, 2, 3])
-def test_the_losses_of_pqns_minibatches_by_hand(minibatches: int, reduction: str, loss: str) -> None:
+@pytest.mark.parametrize("bootstrap", ["behaviour", "newest"])
+def test_the_losses_of_pqns_minibatches_by_hand(bootstrap: str, minibatches: int, reduction: str, loss: str) -> None:
     # Values are 1, 3, 5 and 3; the largest of the states after them 4, 6 and 8, and nothing comes after the last one.
     last = 4 + 8 / 2
     middle = 2 + (6 + last) / 4
     errors = np.array([1 + (4 + middle) / 4 - 1, middle - 3, last - 5, 3 - 3])
     losses = errors**2 if loss == "squared" else np.where(errors > 1, errors - 1 / 2, errors**2 / 2)
-    online, algorithm = Table(), pqn(minibatches=minibatches, loss=loss, loss_reduction=reduction)
+    online, algorithm = Table(), pqn(bootstrap=bootstrap, minibatches=minibatches, loss=loss, loss_reduction=reduction)
     trained: list[int] = []
     for evaluation in algorithm.evaluations(two_unequal_games(), online, online, torch.Generator()):
-        rows = np.arange(4) if evaluation.minibatch is None else evaluation.minibatch
+        rows = evaluation.minibatch
+        assert rows is not None
         # Of its two rollouts each minibatch has as large a part as of its transitions.
         divisor = {"transition": len(rows), "rollout": 2 / minibatches}[reduction]
         assert float(evaluation.loss.detach()) == pytest.approx(losses[rows].sum() / divisor)
@@ -363,6 +412,7 @@ def a_batch_in_double_precision() -> Batch:
     [
         {"algorithm": "pqn", "minibatches": 1},
         {"algorithm": "pqn", "minibatches": 3},
+        {"algorithm": "pqn", "minibatches": 3, "bootstrap": "newest"},
         {"algorithm": "nstep-q"},
         {"algorithm": "nstep-q", "double_q": True},
         {"algorithm": "one-step-q"},
@@ -383,8 +433,9 @@ def test_the_gradient_is_that_of_finite_differences_and_none_flows_through_the_t
         return list(made.evaluations(batch, online, target, torch.Generator().manual_seed(1)))
 
     if isinstance(made, PQN):  # bootstraps from the network that the differences change
-        targets = made.targets(batch, online(batch.states).detach()).astype(np.float64)
-        monkeypatch.setattr(made, "targets", lambda batch, values: targets)
+        _, targets = made.begin(batch, online, torch.arange(len(batch)))
+        for name in ("targets", "behaviour_targets"):
+            monkeypatch.setattr(made, name, lambda batch, values: targets.double().numpy())
     for index in range(settings.get("minibatches", 1)):
 
         def loss_of_the_same(index: int = index) -> float:

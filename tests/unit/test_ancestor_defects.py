@@ -15,7 +15,7 @@ import torch
 from made_up import GATE, LEARNER, a_run
 
 from headrace_actor import exploration, seeding
-from headrace_actor.rollout_builder import Outcome, RolloutBuilder
+from headrace_actor.rollout_builder import Choice, Outcome, RolloutBuilder
 from headrace_gate.rollout_queue import QueuedRollout, RolloutQueue
 from headrace_learner import checkpoint_policy, checkpoints, losses, optimizers, policy_lag, schedules, targets
 from headrace_learner.training import Counters, Learner
@@ -53,7 +53,7 @@ def played(run_length: int, count: int, action: int = 0, rollout_length: int = 5
     builder.begin_game(None)
     state = np.zeros((1, 4), np.float32)
     made = [
-        builder.add(state, action, 0.5, Outcome(1.0, step + 1 == run_length, False, None), state)
+        builder.add(state, Choice(action, 0.5, 1.5), Outcome(1.0, step + 1 == run_length, False, None), state)
         for step in range(count)
     ]
     return [rollout for rollout in made if rollout is not None]
@@ -186,6 +186,7 @@ def test_d14_a_transition_is_a_tenth_of_the_ancestors_bytes() -> None:
         actions=np.zeros(5, np.int32),
         rewards=np.zeros(5, np.float32),
         behaviour_probabilities=np.ones(5, np.float32),
+        behaviour_values=np.ones(5, np.float32),
         recurrent_state=None,
         terminated=False,
         truncated=False,

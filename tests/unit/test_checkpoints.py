@@ -377,9 +377,9 @@ def test_checkpoints_past_the_one_gone_on_from_are_set_aside_not_lost(tmp_path: 
     assert [checkpoints.read(path).state.env_steps for path in moved] == [200, 300]
 
 
-def test_a_checkpoint_from_before_precision_and_a_falling_tail_goes_on_as_it_was() -> None:
+def test_a_checkpoint_from_before_a_setting_was_goes_on_as_it_was() -> None:
     settings = TrainSettings(game="Pong", final_epsilon=0.001)
-    later = {"precision", "middle_epsilon", "epsilon_tail_steps"}
+    later = {"precision", "middle_epsilon", "epsilon_tail_steps", "bootstrap"}
     state = a_checkpoint_state(
         100, run=specify(settings), settings=settings.model_dump(mode="json", exclude=later)
     ).model_dump(mode="json")
@@ -388,6 +388,7 @@ def test_a_checkpoint_from_before_precision_and_a_falling_tail_goes_on_as_it_was
     earlier = CheckpointState.model_validate(state)
 
     resumed = parse(TrainSettings, [], "headrace train", earlier.run_settings())
+    assert resumed.bootstrap == "newest"
     for run in (earlier.run, specify(resumed)):
         assert (run.precision, run.final_epsilon, run.middle_epsilon, run.epsilon_tail_steps) == (
             "float32",

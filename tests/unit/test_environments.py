@@ -172,7 +172,7 @@ def test_a_game_beyond_what_actors_can_be_told_is_refused_in_one_line(game: str,
 @pytest.mark.parametrize(
     ("game", "length", "line"),
     [
-        ("Huge-v0", 4, r"--rollout-length 4: each transition takes 16777228 bytes.*; allowed here: at most 2$"),
+        ("Huge-v0", 4, r"--rollout-length 4: each transition takes 16777232 bytes.*; allowed here: at most 2$"),
         ("Huge-v0", 2, r"--game Huge-v0: the weights of its network take \d+ bytes.*choose a game of smaller"),
     ],
 )

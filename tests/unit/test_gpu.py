@@ -28,6 +28,7 @@ BATCHES = 3
 WAYS: dict[str, dict[str, Any]] = {
     "pqn": {},
     "pqn in one minibatch": {"minibatches": 1},
+    "pqn that bootstraps newest values": {"bootstrap": "newest"},
     "pqn with retrace": {"traces": "retrace"},
     "pqn with importance": {"traces": "importance"},
     "pqn that plays by a mean": {"weights_average": 0.5},

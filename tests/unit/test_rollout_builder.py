@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from headrace_actor.player import Player
-from headrace_actor.rollout_builder import Outcome, RolloutBuilder
+from headrace_actor.rollout_builder import Choice, Outcome, RolloutBuilder
 from headrace_proto import networks, rollouts
 from headrace_proto.errors import UserError
 from headrace_proto.messages import Welcome
@@ -102,12 +102,15 @@ def rounds(player: Player, weights: Weights, steps: int, count: int = 1) -> list
 def test_a_rollout_is_full_after_its_length_and_shares_its_frames() -> None:
     builder = RolloutBuilder(4, run_of(rollout_length=3))
     builder.begin_round(0.25)
-    made = [builder.add(frame(t), t % 2, 0.5, GOING_ON, frame(t + 1)) for t in range(3)]
+    made = [builder.add(frame(t), Choice(t % 2, 0.5, t / 2), GOING_ON, frame(t + 1)) for t in range(3)]
     assert made[:2] == [None, None]
     rollout = made[2]
     assert rollout is not None
     assert rollout.frames[:, 0].tolist() == [0, 1, 2, 3]
     assert rollout.actions.tolist() == [0, 1, 0]
+    assert rollout.behaviour_probabilities.tolist() == [0.5, 0.5, 0.5]
+    assert rollout.behaviour_values is not None
+    assert rollout.behaviour_values.tolist() == [0.0, 0.5, 1.0]
     assert (rollout.environment, rollout.epsilon, rollout.n_step) == (4, 0.25, 3)
     assert (rollout.terminated, rollout.truncated, rollout.episode_return) == (False, False, None)
     rollouts.decode(rollout.encode(), run_of(rollout_length=3), 3)
@@ -116,18 +119,18 @@ def test_a_rollout_is_full_after_its_length_and_shares_its_frames() -> None:
 def test_a_rollout_holds_copies_of_what_the_environment_shows() -> None:
     builder = RolloutBuilder(0, run_of(rollout_length=2))
     shown = frame(1)
-    builder.add(shown, 0, 1.0, GOING_ON, shown)
+    builder.add(shown, Choice(0, 1.0, 7.5), GOING_ON, shown)
     shown[:] = 9
-    first = builder.add(shown, 0, 1.0, GOING_ON, shown)
+    first = builder.add(shown, Choice(0, 1.0, 7.5), GOING_ON, shown)
     shown[:] = 99
-    builder.add(shown, 0, 1.0, GOING_ON, shown)
+    builder.add(shown, Choice(0, 1.0, 7.5), GOING_ON, shown)
     assert first is not None
     assert first.frames[:, 0].tolist() == [1, 1, 9]
 
 
 def test_the_end_of_a_round_cuts_a_rollout_short() -> None:
     builder = RolloutBuilder(0, run_of())
-    builder.add(frame(0), 0, 1.0, GOING_ON, frame(1))
+    builder.add(frame(0), Choice(0, 1.0, 7.5), GOING_ON, frame(1))
     rollout = builder.end_round()
     assert rollout is not None
     assert (len(rollout), rollout.terminated, rollout.truncated) == (1, False, False)
@@ -137,8 +140,8 @@ def test_the_end_of_a_round_cuts_a_rollout_short() -> None:
 @pytest.mark.parametrize("truncated", [False, True])
 def test_the_end_of_a_game_ends_the_rollout_and_tells_the_score(truncated: bool) -> None:
     builder = RolloutBuilder(0, run_of())
-    builder.add(frame(0), 0, 1.0, Outcome(7.0, False, False, None), frame(1))
-    rollout = builder.add(frame(1), 0, 1.0, Outcome(-4.0, not truncated, truncated, None), frame(2))
+    builder.add(frame(0), Choice(0, 1.0, 7.5), Outcome(7.0, False, False, None), frame(1))
+    rollout = builder.add(frame(1), Choice(0, 1.0, 7.5), Outcome(-4.0, not truncated, truncated, None), frame(2))
     assert rollout is not None
     assert (rollout.terminated, rollout.truncated) == (not truncated, truncated)
     assert rollout.rewards.tolist() == [1, -1]
@@ -147,13 +150,13 @@ def test_the_end_of_a_game_ends_the_rollout_and_tells_the_score(truncated: bool)
 
 def test_rewards_stay_raw_without_a_clip() -> None:
     builder = RolloutBuilder(0, run_of(reward_clip=0.0, rollout_length=1))
-    rollout = builder.add(frame(0), 0, 1.0, Outcome(-7.5, False, False, None), frame(1))
+    rollout = builder.add(frame(0), Choice(0, 1.0, 7.5), Outcome(-7.5, False, False, None), frame(1))
     assert rollout is not None
     assert rollout.rewards.tolist() == [-7.5]
 
 
 def test_a_game_that_terminates_at_its_time_limit_is_terminated() -> None:
-    rollout = RolloutBuilder(0, run_of()).add(frame(0), 0, 1.0, Outcome(0.0, True, True, None), frame(1))
+    rollout = RolloutBuilder(0, run_of()).add(frame(0), Choice(0, 1.0, 7.5), Outcome(0.0, True, True, None), frame(1))
     assert rollout is not None
     assert (rollout.terminated, rollout.truncated) == (True, False)
 
@@ -161,10 +164,10 @@ def test_a_game_that_terminates_at_its_time_limit_is_terminated() -> None:
 def test_a_lost_life_ends_the_episode_but_not_the_game() -> None:
     builder = RolloutBuilder(0, run_of(life_loss_terminal=True))
     builder.begin_game(lives=2)
-    lost = builder.add(frame(0), 0, 1.0, Outcome(5.0, False, False, 1), frame(1))
+    lost = builder.add(frame(0), Choice(0, 1.0, 7.5), Outcome(5.0, False, False, 1), frame(1))
     assert lost is not None
     assert (lost.terminated, lost.episode_return, lost.episode_length) == (True, None, None)
-    over = builder.add(frame(1), 0, 1.0, Outcome(5.0, True, False, 0), frame(2))
+    over = builder.add(frame(1), Choice(0, 1.0, 7.5), Outcome(5.0, True, False, 0), frame(2))
     assert over is not None
     assert (over.terminated, over.episode_return, over.episode_length) == (True, 10.0, 2)
     assert over.frames[:, 0].tolist() == [1, 2]
@@ -173,15 +176,15 @@ def test_a_lost_life_ends_the_episode_but_not_the_game() -> None:
 def test_lives_do_not_matter_unless_the_run_says_so() -> None:
     builder = RolloutBuilder(0, run_of(life_loss_terminal=False))
     builder.begin_game(lives=2)
-    assert builder.add(frame(0), 0, 1.0, Outcome(0.0, False, False, 1), frame(1)) is None
+    assert builder.add(frame(0), Choice(0, 1.0, 7.5), Outcome(0.0, False, False, 1), frame(1)) is None
 
 
 def test_more_lives_at_the_next_game_are_no_lost_life() -> None:
     builder = RolloutBuilder(0, run_of(life_loss_terminal=True))
     builder.begin_game(lives=1)
-    builder.add(frame(0), 0, 1.0, Outcome(0.0, True, False, 0), frame(1))
+    builder.add(frame(0), Choice(0, 1.0, 7.5), Outcome(0.0, True, False, 0), frame(1))
     builder.begin_game(lives=3)
-    assert builder.add(frame(0), 0, 1.0, Outcome(0.0, False, False, 3), frame(1)) is None
+    assert builder.add(frame(0), Choice(0, 1.0, 7.5), Outcome(0.0, False, False, 3), frame(1)) is None
 
 
 def test_the_step_that_only_resets_a_game_is_no_transition() -> None:
@@ -293,10 +296,11 @@ def test_d5_no_two_environments_actors_or_lives_play_the_same_game() -> None:
 
 def test_the_same_actor_and_life_plays_the_same_game_again() -> None:
     run = run_of(**BREAKOUT, rollout_length=20)
+    weights = Weights(0, 0, 0, dict(networks.build_for(run).state_dict()))
     payloads = []
     for _ in range(2):
-        player, _, weights = player_of(run)
-        made = rounds(player, Weights(0, 0, 0, weights.tensors), 20)[0]
+        player, _, _ = player_of(run)
+        made = rounds(player, weights, 20)[0]
         payloads.append([rollout.encode() for rollout in made])
         player.close()
     assert payloads[0] == payloads[1]

@@ -1,4 +1,7 @@
-"""Actors of a policy: they sample from it, remember their game, and do the same again for the same seed."""
+"""Actors of a policy: they sample from it, remember their game, and do the same again for the same seed.
+
+What an actor says of its network, the learner finds in the same states by the same weights.
+"""
 
 from __future__ import annotations
 
@@ -135,6 +138,23 @@ def test_the_learner_finds_the_probabilities_that_the_actor_acted_with(lstm: boo
         acted = np.concatenate([rollout.behaviour_probabilities for rollout in part])
         assert acted.std() > 0.02
         np.testing.assert_allclose(probabilities_at_the_learner(run, weights, part), acted, rtol=1e-4)
+
+
+def test_the_learner_finds_the_values_that_the_actor_found_when_it_acted() -> None:
+    run = run_of(head="values", environments_per_actor=3, final_epsilon=0.5)
+    with game_of_lives():
+        rounds = [weights_of(run, seed, version=seed) for seed in range(1, 7)]
+        made = played(run, rounds)
+    assert {len(rollout) for part in made for rollout in part} == {1, 2, 3, 4}  # cut by games, lives and rounds
+    network = networks.build_for(run)
+    for weights, part in zip(rounds, made, strict=True):
+        network.load_state_dict(weights.tensors)
+        batch = a_batch(run, part)
+        assert batch.behaviour_values is not None
+        with torch.no_grad():
+            expected = network(batch.acted_states).amax(1).numpy()
+        assert expected.std() > 0.02
+        np.testing.assert_allclose(batch.behaviour_values, expected, rtol=1e-4)
 
 
 def test_a_rollout_carries_what_was_remembered_and_a_game_begins_with_nothing() -> None:

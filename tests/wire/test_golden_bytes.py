@@ -110,6 +110,7 @@ ROLLOUT = Rollout(
     actions=np.array([5, 0], np.int32),
     rewards=np.array([-1.0, 0.0], np.float32),
     behaviour_probabilities=np.array([0.925, 0.0125], np.float32),
+    behaviour_values=np.array([-0.75, 1.5], np.float32),
     recurrent_state=None,
     terminated=False,
     truncated=True,

@@ -15,6 +15,8 @@ from wire.test_golden_bytes import GOLDEN, MESSAGES, ROLLOUT, RUN
 from headrace_proto import SCHEMA_VERSION, codec, messages, rollouts, sockets, weights
 from headrace_proto.errors import WireError
 from headrace_proto.messages import CreditRequest, Progress, RolloutHeader
+from headrace_proto.rollouts import Rollout
+from headrace_proto.specification import RunSpecification
 
 plain = st.recursive(
     st.none()
@@ -69,6 +71,8 @@ def test_any_value_in_any_field_of_a_rollout_is_taken_or_refused(field: str, val
         ("actions", np.array([-1, 0], np.int32), "malformed"),
         ("behaviour_probabilities", np.array([-0.5, 0], np.float32), "malformed"),
         ("behaviour_probabilities", np.array([0, 1.5], np.float32), "malformed"),
+        ("behaviour_values", np.array([0], np.float32), "malformed"),
+        ("behaviour_values", None, "malformed"),
         ("rewards", np.array([np.nan, 0], np.float32), "not_finite"),
         ("rewards", np.array([np.inf, 0], np.float32), "not_finite"),
         ("rewards", np.array([1.5, 0], np.float32), "malformed"),
@@ -92,8 +96,18 @@ LSTM_RUN = RUN.model_copy(update={"head": "policy", "lstm": True})
 REMEMBERED = np.linspace(-1, 1, 512, dtype=np.float32).reshape(2, 256)
 
 
+def of_a_run(rollout: Rollout, run: RunSpecification) -> Rollout:
+    """The rollout as one of the run's head: a policy has no values."""
+    return rollout if run.head == "values" else replace(rollout, behaviour_values=None)
+
+
+def test_a_rollout_with_values_is_refused_where_the_run_has_a_policy() -> None:
+    with pytest.raises(WireError, match="behaviour_values is nil"):
+        rollouts.decode(ROLLOUT.encode(), RUN.model_copy(update={"head": "policy"}), count=2)
+
+
 def test_a_rollout_brings_what_an_lstm_remembered() -> None:
-    payload = replace(ROLLOUT, recurrent_state=REMEMBERED).encode()
+    payload = replace(of_a_run(ROLLOUT, LSTM_RUN), recurrent_state=REMEMBERED).encode()
 
     decoded = rollouts.decode(payload, LSTM_RUN, count=2)
 
@@ -114,7 +128,7 @@ def test_a_rollout_brings_what_an_lstm_remembered() -> None:
     ],
 )
 def test_a_recurrent_state_that_does_not_fit_the_run_is_refused(run: Any, state: Any, reason: str) -> None:
-    fields = codec.decode(ROLLOUT.encode()) | {"recurrent_state": state}
+    fields = codec.decode(of_a_run(ROLLOUT, run).encode()) | {"recurrent_state": state}
 
     with pytest.raises(WireError) as refusal:
         rollouts.decode(codec.encode(fields), run, count=2)

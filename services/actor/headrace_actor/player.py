@@ -10,7 +10,7 @@ from gymnasium.spaces import Discrete
 from numpy.typing import NDArray
 
 from headrace_actor import policy, seeding
-from headrace_actor.rollout_builder import Outcome, RolloutBuilder
+from headrace_actor.rollout_builder import Choice, Outcome, RolloutBuilder
 from headrace_proto import environments
 from headrace_proto.environments import VectorEnvironment
 from headrace_proto.errors import UserError
@@ -90,9 +90,8 @@ class Player:
         return environments.stacked(observations, self._run)
 
     def _collect(self, choices: Choices, outcomes: list[Outcome], next_states: NDArray[Any]) -> int:
-        actions, probabilities = choices.actions.tolist(), choices.probabilities.tolist()
         made = 0
-        for index, (builder, outcome) in enumerate(zip(self._builders, outcomes, strict=True)):
+        for index, (builder, choice, outcome) in enumerate(zip(self._builders, _each(choices), outcomes, strict=True)):
             if self._game_over[index]:
                 # The step after a game's end only resets it, whatever the action: not a transition.
                 builder.begin_game(outcome.lives)
@@ -101,9 +100,7 @@ class Player:
             made += 1
             if choices.recurrent_states is not None:
                 builder.remember(choices.recurrent_states[index])
-            rollout = builder.add(
-                self._states[index], actions[index], probabilities[index], outcome, next_states[index]
-            )
+            rollout = builder.add(self._states[index], choice, outcome, next_states[index])
             if rollout is not None:
                 self._finished.append(rollout)
                 self._count_game(rollout)
@@ -114,6 +111,12 @@ class Player:
             self._metrics.episodes.inc()
             self._metrics.episode_return.observe(rollout.episode_return)
             self._metrics.episode_length.observe(rollout.episode_length)
+
+
+def _each(choices: Choices) -> list[Choice]:
+    values = [None] * len(choices.actions) if choices.values is None else choices.values.tolist()
+    columns = zip(choices.actions.tolist(), choices.probabilities.tolist(), values, strict=True)
+    return [Choice(*row) for row in columns]
 
 
 def _outcomes(

@@ -71,8 +71,8 @@ class EpsilonGreedyPolicy(Policy):
     def choose(self, states: NDArray[Any], uniforms: NDArray[np.float64]) -> Choices:
         """The first uniform number decides whether to explore, the second with which action."""
         with torch.inference_mode():
-            greedy = self._network(torch.from_numpy(states)).argmax(1).numpy()
-        return Choices(*exploration.epsilon_greedy(greedy, self.epsilons, uniforms, self._run.actions))
+            values, greedy = (part.numpy() for part in self._network(torch.from_numpy(states)).max(1))
+        return Choices(*exploration.epsilon_greedy(greedy, self.epsilons, uniforms, self._run.actions), values)
 
 
 class SampledPolicy(Policy):

@@ -20,6 +20,14 @@ class Outcome(NamedTuple):
     lives: int | None
 
 
+class Choice(NamedTuple):
+    """An action, its probability under the behaviour policy, and the state's highest value; None of a policy."""
+
+    action: int
+    probability: float
+    value: float | None
+
+
 class RolloutBuilder:
     """Collects transitions of one environment until the rollout is full, the episode ends or the round does.
 
@@ -32,14 +40,13 @@ class RolloutBuilder:
         self._epsilon = 1.0
         self._frames = self._new_frames()
         self._recurrent_state: NDArray[np.float32] | None = None
-        self._actions: list[int] = []
+        self._choices: list[Choice] = []
         self._rewards: list[float] = []
-        self._probabilities: list[float] = []
         self.begin_game(None)
 
     def __len__(self) -> int:
         """Number of transitions in the making."""
-        return len(self._actions)
+        return len(self._choices)
 
     def begin_game(self, lives: int | None) -> None:
         """A new game stands at its first state."""
@@ -53,23 +60,20 @@ class RolloutBuilder:
 
     def remember(self, recurrent_state: NDArray[np.float32]) -> None:
         """What the network remembers before the transition that is added next, float32 [2, LSTM_UNITS]."""
-        if not self._actions:
+        if not self._choices:
             self._recurrent_state = recurrent_state.copy()
 
-    def add(
-        self, state: NDArray[Any], action: int, probability: float, outcome: Outcome, next_state: NDArray[Any]
-    ) -> Rollout | None:
+    def add(self, state: NDArray[Any], choice: Choice, outcome: Outcome, next_state: NDArray[Any]) -> Rollout | None:
         """Add a transition and return the rollout if that completed it.
 
         state, next_state: [S, *frame_shape], next_state[:-1] equal to state[1:]
         """
         stack = self._run.frame_stack
-        count = len(self._actions)
+        count = len(self._choices)
         if count == 0:
             self._frames[:stack] = state
         self._frames[stack + count] = next_state[-1]
-        self._actions.append(action)
-        self._probabilities.append(probability)
+        self._choices.append(choice)
         self._rewards.append(self._clipped(outcome.reward))
         self.game_return += outcome.reward
         self.game_length += 1
@@ -81,15 +85,17 @@ class RolloutBuilder:
 
     def end_round(self) -> Rollout | None:
         """The rollout in the making, cut short where the round ends, if there is one."""
-        return self._complete(terminated=False, truncated=False, game_over=False) if self._actions else None
+        return self._complete(terminated=False, truncated=False, game_over=False) if self._choices else None
 
     def _complete(self, terminated: bool, truncated: bool, game_over: bool) -> Rollout:
-        count = len(self._actions)
+        count = len(self._choices)
+        actions, probabilities, values = zip(*self._choices, strict=True)
         rollout = Rollout(
             frames=self._frames[: count + self._run.frame_stack],
-            actions=np.array(self._actions, np.int32),
+            actions=np.array(actions, np.int32),
             rewards=np.array(self._rewards, np.float32),
-            behaviour_probabilities=np.array(self._probabilities, np.float32),
+            behaviour_probabilities=np.array(probabilities, np.float32),
+            behaviour_values=np.array(values, np.float32) if self._run.head == "values" else None,
             recurrent_state=self._recurrent_state,
             terminated=terminated,
             truncated=truncated,
@@ -101,7 +107,7 @@ class RolloutBuilder:
         )
         # The frames now belong to the rollout; the next one gets its own.
         self._frames = self._new_frames()
-        self._actions, self._rewards, self._probabilities = [], [], []
+        self._choices, self._rewards = [], []
         return rollout
 
     def _life_lost(self, lives: int | None) -> bool:

@@ -36,6 +36,7 @@ class Batch:
     states: uint8 or float32 [N+R, S, *frame_shape]; the N states acted in, then the R last states of the rollouts
     actions: int64 [N]
     rewards, behaviour_probabilities: float32 [N]
+    behaviour_values: float32 [N], the highest value of each state by the weights that acted; None with a policy
     lengths: int64 [R], transitions of each rollout
     terminated, truncated: bool [R], of the last transition of each rollout
     epsilons: float32 [R]
@@ -50,6 +51,7 @@ class Batch:
     actions: torch.Tensor
     rewards: NDArray[np.float32]
     behaviour_probabilities: NDArray[np.float32]
+    behaviour_values: NDArray[np.float32] | None
     lengths: NDArray[np.int64]
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
@@ -161,6 +163,7 @@ def _batch(
         actions=torch.from_numpy(_joined([rollout.actions for rollout in played], np.int64)),
         rewards=_joined([rollout.rewards for rollout in played], np.float32),
         behaviour_probabilities=_joined([rollout.behaviour_probabilities for rollout in played], np.float32),
+        behaviour_values=_behaviour_values(played) if run.head == "values" else None,
         lengths=lengths,
         terminated=np.array([rollout.terminated for rollout in played], dtype=np.bool_),
         truncated=np.array([rollout.truncated for rollout in played], dtype=np.bool_),
@@ -178,6 +181,10 @@ def _batch(
 
 def _joined(arrays: list[NDArray[Any]], dtype: type) -> NDArray[Any]:
     return np.concatenate([np.empty(0, dtype), *arrays], dtype=dtype)
+
+
+def _behaviour_values(played: list[Rollout]) -> NDArray[np.float32]:
+    return _joined([values for rollout in played if (values := rollout.behaviour_values) is not None], np.float32)
 
 
 def _recurrent_states(played: list[Rollout]) -> torch.Tensor:

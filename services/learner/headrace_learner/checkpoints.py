@@ -65,7 +65,8 @@ class CheckpointState(BaseModel):
     @classmethod
     def _add_what_came_later(cls, run: Any) -> Any:
         """What older checkpoints do not say, since it could not be otherwise."""
-        return {**HELD_BEFORE, "epsilon_tail_steps": 0, **run} if isinstance(run, dict) else run
+        held = {name: value for name, value in HELD_BEFORE.items() if name in RunSpecification.model_fields}
+        return {**held, "epsilon_tail_steps": 0, **run} if isinstance(run, dict) else run
 
     @property
     def return_mean(self) -> float | None:

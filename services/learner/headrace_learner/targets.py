@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+MOST_STEPS_AHEAD = 1e6
+"""Whose rewards add up to a state's value, where they are not discounted."""
+
 
 @dataclass(frozen=True, slots=True)
 class NStepTargets:
@@ -91,6 +94,16 @@ def lambda_returns(
             ahead = traces[at + 1]
             returns[at] = rewards[at] + gamma * ((1.0 - ahead) * following[at] + ahead * returns[at + 1])
         return returns.astype(np.float32)
+
+
+def largest_value(reward: float, gamma: float) -> float:
+    """What no state is worth more than, nor less than minus that: such a reward at each step ahead.
+
+    Args:
+        reward: the largest reward of a step
+        gamma: discount of a step
+    """
+    return reward / max(1.0 - gamma, 1.0 / MOST_STEPS_AHEAD)
 
 
 def v_trace_targets(

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from headrace_learner.algorithms.interface import Algorithm, Evaluation
+from headrace_learner.algorithms.interface import Evaluation, WholeBatchAlgorithm
 from headrace_learner.batches import Batch
 from headrace_learner.losses import reduced, reduced_loss, taken
 from headrace_learner.targets import v_trace_targets
@@ -30,7 +30,7 @@ from headrace_proto.run_settings import RunSettings
 from headrace_proto.specification import HeadName
 
 
-class A3C(Algorithm):
+class A3C(WholeBatchAlgorithm):
     """Advantage actor-critic with n-step returns, feed-forward or with an LSTM."""
 
     head: HeadName = "policy"

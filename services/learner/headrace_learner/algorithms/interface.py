@@ -46,11 +46,21 @@ class Algorithm(ABC):
     n_step: int
 
     @abstractmethod
+    def evaluations(
+        self, batch: Batch, online: nn.Module, target: nn.Module, random: torch.Generator
+    ) -> Iterator[Evaluation]:
+        """One for each optimizer step that a batch of at least one transition brings, asked for after the last step."""
+
+
+class WholeBatchAlgorithm(Algorithm):
+    """An algorithm that makes one optimizer step on a batch."""
+
+    @abstractmethod
     def evaluate(self, batch: Batch, online: nn.Module, target: nn.Module) -> Evaluation:
         """Loss of the online network on a batch of at least one transition."""
 
     def evaluations(
         self, batch: Batch, online: nn.Module, target: nn.Module, random: torch.Generator
     ) -> Iterator[Evaluation]:
-        """One for each optimizer step that a batch brings, asked for when the step before is made: of all of it."""
+        """The one of all of it."""
         yield self.evaluate(batch, online, target)

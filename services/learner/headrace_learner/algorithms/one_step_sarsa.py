@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from headrace_learner.algorithms.interface import Algorithm, Evaluation
+from headrace_learner.algorithms.interface import Evaluation, WholeBatchAlgorithm
 from headrace_learner.batches import Batch
 from headrace_learner.losses import reduced_loss, taken
 from headrace_proto.run_settings import RunSettings
 from headrace_proto.specification import HeadName
 
 
-class OneStepSarsa(Algorithm):
+class OneStepSarsa(WholeBatchAlgorithm):
     """One-step Sarsa with a target network."""
 
     head: HeadName = "values"

@@ -5,8 +5,10 @@
 
 No replay, no target network: layer normalisation keeps it stable. As published, a batch is trained in minibatches: its
 transitions shuffled and cut into equal parts, an optimizer step on each, G being that of before the first. The values
-that G bootstraps are those of the newest weights, in place of the ones that the actor stored, so that only the choice
-of actions is late. c is lambda, cut as `--traces` says:
+of states within a rollout are, as published, those found in acting, though by weights that are late by the policy lag;
+that of the last state, in which nobody has acted, is of the newest weights. With `--bootstrap newest` all are, which
+costs another pass over all minibatches but one. c is lambda, cut as `--traces` says; what cuts it asks what is greedy
+now, and so has the newest values anyway:
 
     peng        lambda: Peng's Q(lambda), as published
     importance  lambda min(1, pi(a|s) / mu(a|s)), pi being epsilon-greedy in the newest values with the epsilon of the
@@ -26,7 +28,8 @@ from torch import Tensor, nn
 from headrace_learner.algorithms.interface import Algorithm, Evaluation
 from headrace_learner.batches import Batch
 from headrace_learner.losses import reduced_loss, taken
-from headrace_learner.targets import lambda_returns
+from headrace_learner.targets import lambda_returns, largest_value
+from headrace_proto.rollouts import LARGEST_NUMBER
 from headrace_proto.run_settings import RunSettings
 from headrace_proto.specification import HeadName
 
@@ -43,53 +46,67 @@ class PQN(Algorithm):
     def __init__(self, settings: RunSettings) -> None:
         self.n_step = settings.rollout_transitions
         self._settings = settings
+        self._keeps_behaviour_values = settings.traces == "peng" and settings.bootstrap == "behaviour"
 
     def evaluations(
         self, batch: Batch, online: nn.Module, target: nn.Module, random: torch.Generator
     ) -> Iterator[Evaluation]:
-        """One of each minibatch, or of the whole batch, against the lambda returns that came before the first step."""
+        """One of each minibatch, against the lambda returns that came before the first step."""
         minibatches = min(self._settings.minibatches, len(batch))
-        if minibatches == 1:
-            yield self.evaluate(batch, online, target)
-            return
         first, *others = torch.randperm(len(batch), generator=random).tensor_split(minibatches)
-        values, targets = self._before_the_first_step(batch, online, first)
+        values, targets = self.begin(batch, online, first)
         yield self._evaluation(batch, values, targets, first, minibatches)
         for minibatch in others:
             values = online(batch.states_of(minibatch.to(targets.device)))
             yield self._evaluation(batch, values, targets, minibatch, minibatches)
 
-    def evaluate(self, batch: Batch, online: nn.Module, target: nn.Module) -> Evaluation:
-        """Loss of the values against the lambda returns that the same values bootstrap: one pass does for both."""
-        values = online(batch.states)
-        q_values = taken(values[: len(batch)], batch.actions)
-        loss = self._loss(q_values, self._targets(batch, values.detach()), len(batch.lengths))
-        return Evaluation(loss, q_values.detach())
-
     def targets(self, batch: Batch, values: Tensor) -> NDArray[np.float32]:
-        """G for each transition, float32 [N], from the values [N+R, actions] of the batch's states."""
+        """G for each transition, float32 [N], from the newest values [N+R, actions] of the batch's states."""
         greedy_values, greedy_actions = (part.cpu().numpy() for part in values.max(1))
-        following = greedy_values[batch.next_rows]
-        traces = self._settings.trace_decay * self._kept(batch, greedy_actions[: len(batch)], values.shape[1])
+        return self._returns(batch, greedy_values, self._kept(batch, greedy_actions[: len(batch)], values.shape[1]))
+
+    def behaviour_targets(self, batch: Batch, last_values: Tensor) -> NDArray[np.float32]:
+        """The same from what the actor found in each state, and newest values [R, actions] of the last ones.
+
+        An actor may say anything: what no state can be worth counts as the most, and what is no number as nothing.
+        """
+        assert batch.behaviour_values is not None
+        most = largest_value(self._settings.reward_clip or LARGEST_NUMBER, self._settings.discount)
+        found = np.clip(np.nan_to_num(batch.behaviour_values, nan=0.0), -most, most)
+        return self._returns(batch, np.concatenate([found, last_values.amax(1).cpu().numpy()]), np.ones(len(batch)))
+
+    def _returns(
+        self, batch: Batch, greedy_values: NDArray[np.float32], kept: NDArray[np.float64]
+    ) -> NDArray[np.float32]:
+        following, traces = greedy_values[batch.next_rows], self._settings.trace_decay * kept
         return lambda_returns(
             batch.rewards, following, traces, batch.lengths, batch.terminated, self._settings.discount
         )
 
-    def _before_the_first_step(self, batch: Batch, online: nn.Module, first: Tensor) -> tuple[Tensor, Tensor]:
+    def begin(self, batch: Batch, online: nn.Module, first: Tensor) -> tuple[Tensor, Tensor]:
         """Values of the first minibatch, with a gradient, and the targets of all transitions.
 
-        No step lies between the two, so that its states are evaluated once for both.
+        No step lies between the two, so that a state is evaluated once for both.
         """
         device = batch.states.device
-        is_other = torch.ones(len(batch.states), dtype=torch.bool)
-        is_other[first] = False
-        rows, others = first.to(device), is_other.nonzero().squeeze(1).to(device)
-        values: Tensor = online(batch.states_of(rows))
-        every = values.new_empty(len(batch.states), values.shape[1])
-        every[rows] = values.detach()
+        values: Tensor = online(batch.states_of(first.to(device)))
         with torch.no_grad():
-            every[others] = online(batch.states_of(others))
-        return values, self._targets(batch, every)
+            if self._keeps_behaviour_values:
+                targets = self.behaviour_targets(batch, online(batch.states[len(batch) :]))
+            else:
+                targets = self.targets(batch, self._all_values(batch, online, first, values.detach()))
+        return values, torch.from_numpy(targets).to(device)
+
+    def _all_values(self, batch: Batch, online: nn.Module, known: Tensor, values: Tensor) -> Tensor:
+        """Values of all states, [N+R, actions], of which those of the rows `known` are at hand."""
+        device = batch.states.device
+        is_other = torch.ones(len(batch.states), dtype=torch.bool)
+        is_other[known] = False
+        others = is_other.nonzero().squeeze(1).to(device)
+        every = values.new_empty(len(batch.states), values.shape[1])
+        every[known.to(device)] = values
+        every[others] = online(batch.states_of(others))
+        return every
 
     def _evaluation(
         self, batch: Batch, values: Tensor, targets: Tensor, minibatch: Tensor, minibatches: int
@@ -98,9 +115,6 @@ class PQN(Algorithm):
         q_values = taken(values, batch.actions[rows])
         loss = self._loss(q_values, targets[rows], len(batch.lengths) / minibatches)
         return Evaluation(loss, q_values.detach(), minibatch=minibatch.numpy())
-
-    def _targets(self, batch: Batch, values: Tensor) -> Tensor:
-        return torch.from_numpy(self.targets(batch, values)).to(values.device)
 
     def _loss(self, q_values: Tensor, targets: Tensor, rollouts: float) -> Tensor:
         return reduced_loss(q_values, targets, self._settings.loss, self._settings.loss_reduction, rollouts)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from headrace_learner import transitions
-from headrace_learner.algorithms.interface import Algorithm, Evaluation
+from headrace_learner.algorithms.interface import Evaluation, WholeBatchAlgorithm
 from headrace_learner.batches import Batch
 from headrace_learner.losses import greedy_values, reduced_loss, taken
 from headrace_learner.targets import NStepTargets
@@ -21,7 +21,7 @@ from headrace_proto.run_settings import RunSettings
 from headrace_proto.specification import HeadName
 
 
-class QLearning(Algorithm):
+class QLearning(WholeBatchAlgorithm):
     """Q-learning with a target network."""
 
     head: HeadName = "values"
