@@ -127,7 +127,7 @@ def make_network(threads: int) -> Any:
             keras.layers.Conv2D(32, 4, strides=2, activation="relu"),
             keras.layers.Flatten(),
             keras.layers.Dense(256, activation="relu"),
-            keras.layers.Dense(make_game().action_space.n),
+            keras.layers.Dense(int(make_game().action_space.n)),
         ]
     )
     network.compile(keras.optimizers.RMSprop(LEARNING_RATE, rho=0.9, clipnorm=LARGEST_NORM), "mse")
