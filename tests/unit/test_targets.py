@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace_learner.targets import lambda_returns, n_step_targets, transitions_left, v_trace_targets
+from headrace_learner.targets import lambda_returns, largest_value, n_step_targets, transitions_left, v_trace_targets
 
 
 def targets_of(
@@ -102,6 +102,17 @@ def returns_of(rewards: list[float], following: list[float], traces: list[float]
         gamma,
     ).tolist()
     return returns
+
+
+@given(rewards=st.lists(st.floats(-2, 2), max_size=200), gamma=st.floats(0, 0.999))
+def test_no_sum_of_discounted_rewards_is_beyond_the_largest_value(rewards: list[float], gamma: float) -> None:
+    worth = sum(gamma**ahead * reward for ahead, reward in enumerate(rewards))
+    assert abs(worth) <= largest_value(2.0, gamma) * (1 + 1e-9)
+
+
+def test_the_largest_value_is_that_of_the_largest_reward_for_ever_and_a_number_without_a_discount_too() -> None:
+    assert largest_value(2.0, 0.75) == 8.0
+    assert largest_value(2.0, 1.0) == 2e6
 
 
 def test_lambda_returns_mix_the_next_value_with_the_return_from_there_on() -> None:
