@@ -18,18 +18,20 @@ from training import FOREVER
 
 from headrace_proto.lifecycle import run_main
 
-PEERS: dict[str, tuple[str, list[str]]] = {
-    "stable_baselines3_a2c": ("Stable-Baselines3 A2C, 16 environments, two threads", ["--threads", "2"]),
-    "cleanrl_pqn": ("PQN as CleanRL has it, one epoch, two threads (own driver)", ["--epochs", "1", "--threads", "2"]),
-    "rllib_impala": ("RLlib IMPALA, one env runner", []),
-    "grzego_async_rl": ("Grzego/async-rl, n-step Q-learning, four processes (own driver)", []),
+PEERS: dict[str, dict[str, tuple[str, list[str]]]] = {
+    "dqn-2015": {
+        "stable_baselines3_a2c": ("Stable-Baselines3 A2C, 16 environments, two threads", ["--threads", "2"]),
+        "cleanrl_pqn": (
+            "PQN as CleanRL has it, one epoch, two threads (own driver)",
+            ["--epochs", "1", "--threads", "2"],
+        ),
+        "rllib_impala": ("RLlib IMPALA, one env runner", []),
+    },
+    "dqn-2013": {
+        "grzego_async_rl": ("Grzego/async-rl, n-step Q-learning, four processes (own driver)", []),
+    },
 }
-"""What each is called in the table, and how its driver is told to run."""
-OF_A_NETWORK = {
-    "dqn-2015": ["stable_baselines3_a2c", "cleanrl_pqn", "rllib_impala"],
-    "dqn-2013": ["grzego_async_rl"],
-}
-"""Which of them have the same trunk."""
+"""By the trunk that each has: what it is called in the table, and how its driver is told to run."""
 
 
 def main() -> None:
@@ -66,7 +68,7 @@ def peer_rate(peer: str, options: argparse.Namespace) -> float:
     """Steps/s of a peer."""
     measurement.say(f"  {peer}")
     flags = ["--warm-up-steps", str(options.warm_up_steps), "--steps", str(options.steps)]
-    return float(peer_environments.run(peer, [*flags, *PEERS[peer][1]])["steps_per_second"])
+    return float(peer_environments.run(peer, [*flags, *PEERS[options.network][peer][1]])["steps_per_second"])
 
 
 def summary(ours: float, theirs: dict[str, float]) -> Round:
@@ -84,7 +86,7 @@ def table(measured: Measured, options: argparse.Namespace, precision: str) -> Ta
     ours = " ".join([f"Headrace, {options.algorithm} in {precision}", *options.of_train])
     rows = [[ours, measured.text("steps_per_second"), ""]]
     rows += [
-        [PEERS[peer][0], measured.text(f"{peer}_steps_per_second"), measured.text(f"times_{peer}", 2)]
+        [PEERS[options.network][peer][0], measured.text(f"{peer}_steps_per_second"), measured.text(f"times_{peer}", 2)]
         for peer in options.peers
     ]
     rows += [["the best of them", "", measured.text("times_best_peer", 2)]]
@@ -93,16 +95,17 @@ def table(measured: Measured, options: argparse.Namespace, precision: str) -> Ta
 
 def _options() -> argparse.Namespace:
     parser = measurement.parser(__doc__)
-    parser.add_argument("--network", default="dqn-2015", choices=["dqn-2013", "dqn-2015"])
+    parser.add_argument("--network", default="dqn-2015", choices=sorted(PEERS))
     parser.add_argument("--algorithm", default="pqn")
-    parser.add_argument("--peers", nargs="+", choices=list(PEERS), help="default: all with that network")
+    parser.add_argument("--peers", nargs="+", help="default: all with that network")
     parser.add_argument("--warm-up-steps", type=int, help="steps before it is measured; default 5000, quick 500")
     parser.add_argument("--steps", type=int, help="steps that are measured; default 20000, quick 1000")
     training.add_flags(parser)
     options = parser.parse_args()
-    options.peers = options.peers or OF_A_NETWORK[options.network]
-    if others := sorted(set(options.peers) - set(OF_A_NETWORK[options.network])):
-        parser.error(f"--peers {' '.join(others)}: not with --network {options.network}")
+    known = PEERS[options.network]
+    options.peers = options.peers or list(known)
+    if others := sorted(set(options.peers) - known.keys()):
+        parser.error(f"--peers {' '.join(others)}: with --network {options.network} there are {', '.join(known)}")
     options.warm_up_steps = options.warm_up_steps or (500 if options.quick else 5_000)
     options.steps = options.steps or (1_000 if options.quick else 20_000)
     return options

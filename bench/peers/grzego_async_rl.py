@@ -67,7 +67,7 @@ def learn(
     import numpy as np
 
     network = make_network(threads)
-    trained = since_published = 0
+    trained = 0
     while not measured.at(trained):
         states, actions, returns = zip(*(queue.get(timeout=SILENCE_SECONDS) for _ in range(BATCH)), strict=True)
         batch = np.stack(states)
@@ -75,9 +75,7 @@ def learn(
         targets[np.arange(BATCH), list(actions)] = returns
         network.train_on_batch(batch, targets)
         trained += BATCH
-        since_published += BATCH
-        if since_published >= STEPS_BETWEEN_WEIGHTS:
-            since_published = 0
+        if trained % STEPS_BETWEEN_WEIGHTS == 0:
             published["weights"] = network.get_weights()
             published["version"] += 1
     measured.report(NAME, environments=environments, threads=threads)

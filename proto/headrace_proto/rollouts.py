@@ -84,6 +84,11 @@ def decode(data: bytes | memoryview, run: RunSpecification, count: int) -> Rollo
     return rollout
 
 
+def largest_reward(reward_clip: float) -> float:
+    """Upper limit of a reward, and of what one takes away, where rewards are clipped to this; 0 for no clipping."""
+    return reward_clip or LARGEST_NUMBER
+
+
 def max_payload_bytes(run: RunSpecification) -> int:
     """Upper limit of an encoded rollout of the run, in bytes."""
     frame = math.prod(run.frame_shape) * np.dtype(run.frame_dtype).itemsize
@@ -115,7 +120,7 @@ def _check(rollout: Rollout, run: RunSpecification, count: int) -> None:
 
 def _check_numbers(rollout: Rollout, run: RunSpecification) -> None:
     """Every float is finite and within its limit, but for values: what is too large for one the learner knows."""
-    reward = run.reward_clip or LARGEST_NUMBER
+    reward = largest_reward(run.reward_clip)
     limits = {
         "rewards": (-reward, reward),
         "behaviour_probabilities": (0.0, 1.0),

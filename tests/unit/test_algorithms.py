@@ -242,7 +242,9 @@ def test_pqns_minibatches_are_shuffled_by_the_runs_seed() -> None:
 def test_pqns_minibatches_have_new_values_and_the_targets_of_before_the_first_step(bootstrap: str) -> None:
     batch, online = two_games(), Table()
     algorithm = pqn(minibatches=2, loss="squared", bootstrap=bootstrap)
-    _, targets = algorithm.begin(batch, online, torch.arange(10))
+    bootstrapped = {"behaviour": algorithm.behaviour_targets, "newest": algorithm.targets}[bootstrap]
+    values_before = online(batch.states).detach()
+    targets = torch.from_numpy(bootstrapped(batch, values_before[10:] if bootstrap == "behaviour" else values_before))
     for evaluation in algorithm.evaluations(batch, online, online, torch.Generator()):
         rows = torch.as_tensor(evaluation.minibatch)
         values = online(batch.states)[rows].gather(1, batch.actions[rows].unsqueeze(1)).squeeze(1)

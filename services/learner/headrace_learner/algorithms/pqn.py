@@ -29,7 +29,8 @@ from headrace_learner.algorithms.interface import Algorithm, Evaluation
 from headrace_learner.batches import Batch
 from headrace_learner.losses import reduced_loss, taken
 from headrace_learner.targets import lambda_returns, largest_value
-from headrace_proto.rollouts import LARGEST_NUMBER
+from headrace_proto.conditions import counts
+from headrace_proto.rollouts import largest_reward
 from headrace_proto.run_settings import RunSettings
 from headrace_proto.specification import HeadName
 
@@ -46,7 +47,7 @@ class PQN(Algorithm):
     def __init__(self, settings: RunSettings) -> None:
         self.n_step = settings.rollout_transitions
         self._settings = settings
-        self._keeps_behaviour_values = settings.traces == "peng" and settings.bootstrap == "behaviour"
+        self._keeps_behaviour_values = counts(settings, "bootstrap") and settings.bootstrap == "behaviour"
 
     def evaluations(
         self, batch: Batch, online: nn.Module, target: nn.Module, random: torch.Generator
@@ -71,7 +72,7 @@ class PQN(Algorithm):
         An actor may say anything: what no state can be worth counts as the most, and what is no number as nothing.
         """
         assert batch.behaviour_values is not None
-        most = largest_value(self._settings.reward_clip or LARGEST_NUMBER, self._settings.discount)
+        most = largest_value(largest_reward(self._settings.reward_clip), self._settings.discount)
         found = np.clip(np.nan_to_num(batch.behaviour_values, nan=0.0), -most, most)
         return self._returns(batch, np.concatenate([found, last_values.amax(1).cpu().numpy()]), np.ones(len(batch)))
 
@@ -88,23 +89,22 @@ class PQN(Algorithm):
 
         No step lies between the two, so that a state is evaluated once for both.
         """
-        device = batch.states.device
-        values: Tensor = online(batch.states_of(first.to(device)))
+        rows = first.to(batch.states.device)
+        values: Tensor = online(batch.states_of(rows))
         with torch.no_grad():
             if self._keeps_behaviour_values:
                 targets = self.behaviour_targets(batch, online(batch.states[len(batch) :]))
             else:
-                targets = self.targets(batch, self._all_values(batch, online, first, values.detach()))
-        return values, torch.from_numpy(targets).to(device)
+                targets = self.targets(batch, self._all_values(batch, online, rows, values.detach()))
+        return values, torch.from_numpy(targets).to(rows.device)
 
     def _all_values(self, batch: Batch, online: nn.Module, known: Tensor, values: Tensor) -> Tensor:
         """Values of all states, [N+R, actions], of which those of the rows `known` are at hand."""
-        device = batch.states.device
-        is_other = torch.ones(len(batch.states), dtype=torch.bool)
+        is_other = torch.ones(len(batch.states), dtype=torch.bool, device=known.device)
         is_other[known] = False
-        others = is_other.nonzero().squeeze(1).to(device)
+        others = is_other.nonzero().squeeze(1)
         every = values.new_empty(len(batch.states), values.shape[1])
-        every[known.to(device)] = values
+        every[known] = values
         every[others] = online(batch.states_of(others))
         return every
 
